@@ -1,0 +1,231 @@
+"""Reading contracts from YAML and holding them against the Open Data Contract Standard."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from peel.contracts.model import Column, Contract, ContractError, Feed, Rule
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
+
+
+def contracts(folder: Path) -> dict[str, Contract]:
+    """Read every delivery contract.
+
+    Args:
+        folder: the project's ``expectations/``.
+
+    Returns:
+        Contracts by table name, in the order of feeds and files.
+
+    Raises:
+        ContractError: a contract is unreadable, off the standard, or says too little.
+    """
+    found: dict[str, Contract] = {}
+    for path in sorted((folder / "deliveries").glob("*/*.odcs.yaml")):
+        contract = _read(path, path.stat().st_mtime_ns)
+        if contract.name in found:
+            raise ContractError(f"{path.name}: table {contract.name} has a second contract")
+        found[contract.name] = contract
+    if not found:
+        raise ContractError(f"no contract was found in {folder}/deliveries")
+    return found
+
+
+def feeds(folder: Path) -> list[Feed]:
+    """Read every feed, made from the contracts that name it as their data product.
+
+    Raises:
+        ContractError: a contract is unfit, or a feed's contracts disagree on mode, cadence or due time.
+    """
+    by_feed: dict[str, list[Contract]] = {}
+    for contract in contracts(folder).values():
+        by_feed.setdefault(contract.feed, []).append(contract)
+    return [_feed(name, members) for name, members in sorted(by_feed.items())]
+
+
+def feed(folder: Path, name: str) -> Feed:
+    """Read one feed.
+
+    Raises:
+        ContractError: no contract names the feed.
+    """
+    for candidate in feeds(folder):
+        if candidate.name == name:
+            return candidate
+    raise ContractError(f"no contract names the feed {name}")
+
+
+def _feed(name: str, members: list[Contract]) -> Feed:
+    for what in ("mode", "cadence", "due_time"):
+        if len({getattr(contract, what) for contract in members}) > 1:
+            raise ContractError(f"feed {name}: its contracts disagree on {what}; a delivery has one")
+    first = members[0]
+    return Feed(name, first.cadence, first.mode, first.due_time, tuple(members))
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _changed: int) -> Contract:
+    text = path.read_bytes()
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ContractError(f"{path.name}: not YAML ({type(error).__name__})") from None
+    validate(document, path.name)
+    return _contract(document, path, hashlib.sha256(text).hexdigest())
+
+
+def validate(document: Any, name: str) -> None:
+    """Hold a document against the ODCS JSON schema that ships with its own package.
+
+    Raises:
+        ContractError: naming the place and the fault.
+    """
+    error = next(_validator().iter_errors(document), None)
+    if error is not None:
+        place = "/".join(str(step) for step in error.absolute_path) or "the document"
+        raise ContractError(f"{name}: {place}: {error.message}")
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    from importlib.resources import files
+
+    from jsonschema import Draft201909Validator
+
+    schema = json.loads((files("open_data_contract_standard") / "schema.json").read_text("utf-8"))
+    return Draft201909Validator(schema)
+
+
+def _contract(document: dict[str, Any], path: Path, checksum: str) -> Contract:
+    def fail(what: str) -> ContractError:
+        return ContractError(f"{path.name}: {what}")
+
+    if len(document.get("schema", [])) != 1:
+        raise fail("a contract describes exactly one table")
+    table = document["schema"][0]
+    name = table["name"]
+    if not _NAME.match(name) or document["id"] != name:
+        raise fail("id and table name must be the same lower_case name")
+    properties = _custom(document)
+    sla = {entry["property"]: entry["value"] for entry in document.get("slaProperties", [])}
+    for wanted in ("mode", "cadence", "sourceKind", "reader", "quarantineLimit"):
+        if wanted not in properties:
+            raise fail(f"customProperties must name {wanted}")
+    if not table.get("dataGranularityDescription"):
+        raise fail("dataGranularityDescription must say what each row is")
+    columns = tuple(_column(entry, fail) for entry in table["properties"])
+    rules = tuple(
+        rule for entry in table["properties"] for rule in _rules(entry, entry["name"], fail)
+    ) + tuple(_rules(table, None, fail))
+    contract = Contract(
+        name=name,
+        feed=document["dataProduct"],
+        version=document["version"],
+        description=(document.get("description") or {}).get("purpose", ""),
+        each_row_is=table["dataGranularityDescription"],
+        columns=columns,
+        rules=rules,
+        mode=properties["mode"],
+        cadence=properties["cadence"],
+        source_kind=properties["sourceKind"],
+        reader=properties["reader"],
+        quarantine_limit=float(properties["quarantineLimit"]),
+        volume_band=float(properties["volumeBand"]) if "volumeBand" in properties else None,
+        volume_floor=int(properties.get("volumeFloor", 0)),
+        due_time=dt.time.fromisoformat(sla["latency"]) if "latency" in sla else None,
+        freshness_hours=int(sla["freshness"]) if "freshness" in sla else None,
+        retention_days=int(sla.get("retention", 400)),
+        never_landed=tuple(_custom(table).get("neverLanded", ())),
+        independent=bool(properties.get("independent", False)),
+        checksum=checksum,
+        path=str(path),
+    )
+    _check(contract, fail)
+    return contract
+
+
+def _check(contract: Contract, fail: Any) -> None:
+    if not contract.key:
+        raise fail("no column is marked primaryKey")
+    if contract.mode not in ("full", "delta") or contract.cadence not in ("nightly", "when_published"):
+        raise fail("mode is full or delta, cadence is nightly or when_published")
+    if contract.source_kind not in ("simulated", "real"):
+        raise fail("sourceKind is simulated or real")
+    if contract.cadence == "nightly" and contract.due_time is None:
+        raise fail("a nightly table needs a due time (slaProperties latency)")
+    if any(not column.required for column in contract.key):
+        raise fail("every key column is required")
+    names = [column.name for column in contract.columns]
+    if len(set(names)) != len(names):
+        raise fail("a column is described twice")
+    labels = [(rule.column, rule.name) for rule in contract.rules]
+    if len(set(labels)) != len(labels):
+        raise fail("two rules of one column or table share a name")
+
+
+def _column(entry: dict[str, Any], fail: Any) -> Column:
+    custom = _custom(entry)
+    name = entry["name"]
+    if not _NAME.match(name):
+        raise fail(f"{name} is no lower_case column name")
+    for wanted in ("physicalType", "description", "classification"):
+        if not entry.get(wanted):
+            raise fail(f"column {name} must have {wanted}")
+    if entry["classification"] not in ("public", "internal", "pseudonymised", "personal", "special"):
+        raise fail(f"column {name} has an unknown classification")
+    if (entry["classification"] == "pseudonymised") != ("identifier" in custom):
+        raise fail(f"column {name}: pseudonymised columns, and only they, name their identifier kind")
+    return Column(
+        name=name,
+        source=custom.get("sourceColumn", name),
+        type=entry["physicalType"],
+        description=entry["description"],
+        classification=entry["classification"],
+        required=bool(entry.get("required", False)),
+        key_position=entry.get("primaryKeyPosition") if entry.get("primaryKey") else None,
+        identifier=custom.get("identifier"),
+        postcode_sector=bool(custom.get("postcodeSector", False)),
+        open_end=custom.get("openEnd"),
+        values=tuple(str(value["value"]) for value in entry["enum"]) if "enum" in entry else None,
+        pattern=(entry.get("logicalTypeOptions") or {}).get("pattern"),
+        references=next((link["to"] for link in entry.get("relationships", [])), None),
+    )
+
+
+def _rules(entry: dict[str, Any], column: str | None, fail: Any) -> list[Rule]:
+    rules = []
+    for quality in entry.get("quality", []):
+        if quality.get("engine") != "greatExpectations":
+            raise fail(f"rule {quality.get('name')}: only the engine greatExpectations is run")
+        custom = _custom(quality)
+        name = quality.get("name", "")
+        if not _NAME.match(name):
+            raise fail("every rule needs a lower_case name")
+        if custom.get("onFailure") not in ("quarantine", "refuse", "warn"):
+            raise fail(f"rule {name}: onFailure is quarantine, refuse or warn")
+        implementation = quality["implementation"]
+        rules.append(
+            Rule(
+                name=name,
+                expectation=implementation["type"],
+                kwargs=implementation.get("kwargs", {}),
+                on_failure=custom["onFailure"],
+                column=column,
+                unfit_when=custom.get("unfitWhen"),
+                description=quality.get("description", ""),
+            )
+        )
+    return rules
+
+
+def _custom(entry: dict[str, Any]) -> dict[str, Any]:
+    return {item["property"]: item["value"] for item in entry.get("customProperties") or []}

@@ -1,0 +1,163 @@
+"""Contracts as typed, immutable objects."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Mode = Literal["full", "delta"]
+Cadence = Literal["nightly", "when_published"]
+OnFailure = Literal["quarantine", "refuse", "warn"]
+Classification = Literal["public", "internal", "pseudonymised", "personal", "special"]
+
+
+class ContractError(Exception):
+    """A contract that does not say what it must; names the file and the fault."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a contract's suite: a Great Expectations expectation and what follows from failing it.
+
+    Attributes:
+        name: name of the rule, unique within column or table.
+        expectation: the expectation's type, such as ``expect_column_values_to_be_between``.
+        kwargs: the expectation's arguments, without the column for a column's own rule.
+        on_failure: ``quarantine`` (a row rule), ``refuse`` or ``warn`` (table rules).
+        column: the column concerned, ``None`` for a table's rule.
+        unfit_when: SQL over the gate's view that is true for a row that breaks the rule; the view
+            shows it as the column ``_<name>``, so that an ordinary map expectation tests it.
+        description: what the rule asks, in words.
+    """
+
+    name: str
+    expectation: str
+    kwargs: Mapping[str, Any]
+    on_failure: OnFailure
+    column: str | None = None
+    unfit_when: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One landed column.
+
+    Attributes:
+        name: name as landed.
+        source: name as the source delivers it.
+        type: PostgreSQL type in history, such as ``date`` or ``numeric(6,3)``.
+        key_position: 1-based place in the key, ``None`` outside it.
+        identifier: kind of direct identifier (``person_id``, ``ni_number`` …) that landing replaces
+            by a token, or ``None``.
+        postcode_sector: landing shortens a full postcode to its sector.
+        open_end: the source's way of writing "no end", landed as empty.
+        values: listed codes, or ``None``.
+        pattern: the closed form of a text column, or ``None``.
+    """
+
+    name: str
+    source: str
+    type: str
+    description: str
+    classification: Classification
+    required: bool = False
+    key_position: int | None = None
+    identifier: str | None = None
+    postcode_sector: bool = False
+    open_end: str | None = None
+    values: tuple[str, ...] | None = None
+    pattern: str | None = None
+    references: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether every text is a value of the column's type."""
+        return self.type == "text"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One delivered table's contract."""
+
+    name: str
+    feed: str
+    version: str
+    description: str
+    each_row_is: str
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...]
+    mode: Mode
+    cadence: Cadence
+    source_kind: Literal["simulated", "real"]
+    reader: str
+    quarantine_limit: float
+    volume_band: float | None
+    volume_floor: int
+    due_time: dt.time | None
+    freshness_hours: int | None
+    retention_days: int
+    never_landed: tuple[str, ...]
+    independent: bool
+    checksum: str
+    path: str = field(compare=False, default="")
+
+    @property
+    def key(self) -> tuple[Column, ...]:
+        """The key's columns in key order."""
+        keyed = [column for column in self.columns if column.key_position is not None]
+        return tuple(sorted(keyed, key=lambda column: column.key_position or 0))
+
+    @property
+    def is_special(self) -> bool:
+        """Whether the table holds special category data and so lives whole in schema ``sensitive``."""
+        return any(column.classification == "special" for column in self.columns)
+
+    @property
+    def source_columns(self) -> frozenset[str]:
+        """Every column name the source may deliver under this contract."""
+        return frozenset(column.source for column in self.columns) | frozenset(self.never_landed)
+
+    def relation(self, step: Literal["delivery", "quarantine", "history"], delivery_id: str = "") -> str:
+        """The schema-qualified name of this contract's table at a step, safe to put into SQL.
+
+        Args:
+            step: the step.
+            delivery_id: 12 hex digits, for ``delivery`` only.
+        """
+        table = f"{self.name}__{delivery_id}" if delivery_id else self.name
+        return f'sensitive."{step}_{table}"' if self.is_special else f'{step}."{table}"'
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A source system that delivers, with its tables."""
+
+    name: str
+    cadence: Cadence
+    mode: Mode
+    due_time: dt.time | None
+    contracts: tuple[Contract, ...]
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the feed's tables."""
+        return tuple(contract.name for contract in self.contracts)
+
+    @property
+    def source_kind(self) -> str:
+        """``simulated`` as soon as one of the feed's tables is."""
+        kinds = {contract.source_kind for contract in self.contracts}
+        return "simulated" if "simulated" in kinds else "real"
+
+    @property
+    def summary(self) -> str:
+        """The feed in Markdown, for the DAG's documentation."""
+        due = f", due {self.due_time:%H:%M} London on the day after" if self.due_time else ""
+        rows = "\n".join(f"| `{c.name}` | {c.each_row_is} | {c.description} |" for c in self.contracts)
+        return (
+            f"Feed **{self.name}**: {self.cadence.replace('_', ' ')}, {self.mode}, "
+            f"{self.source_kind}{due}.\n\n| table | each row is | why |\n|---|---|---|\n{rows}\n"
+        )

@@ -1,0 +1,1 @@
+"""Deliveries: landed once under tokens, recorded in the ledger, accepted in an order that never varies."""

@@ -1,0 +1,1 @@
+"""Gates: suites that a delivery, or a build, must pass before anyone depends on it."""

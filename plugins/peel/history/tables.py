@@ -1,0 +1,143 @@
+"""History and quarantine tables, generated from contracts; a new column is a generated migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psycopg
+from psycopg import sql
+
+from peel.contracts import Contract
+from peel.errors import ConfigurationError
+
+
+def ensure_tables(connection: psycopg.Connection, contracts: Iterable[Contract]) -> None:
+    """Make or widen ``history.<table>`` and ``quarantine.<table>``, in the caller's transaction.
+
+    Raises:
+        ConfigurationError: a contract retypes or drops a column that history holds.
+    """
+    for contract in contracts:
+        _quarantine(connection, contract)
+        _history(connection, contract)
+
+
+def row_hash(contract: Contract, prefix: str = "") -> str:
+    """SQL for the hash of a row: name=value of its non-null columns in name order, 16 bytes.
+
+    An empty new column changes no hash, so it opens no version.
+    """
+    names = sorted(column.name for column in contract.columns)
+    return _hash([(name, _value(contract, name, prefix)) for name in names])
+
+
+def row_key(contract: Contract, prefix: str = "") -> str:
+    """SQL for the hash of a row's key, 16 bytes; null where any part of the key cannot be read."""
+    parts = [(column.name, _value(contract, column.name, prefix)) for column in contract.key]
+    readable = " and ".join(f"{value} is not null" for _, value in parts)
+    return f"case when {readable} then {_hash(parts)} end"
+
+
+def _value(contract: Contract, name: str, prefix: str) -> str:
+    column = next(column for column in contract.columns if column.name == name)
+    return f'{prefix}"{name}"' if column.is_text else f'{prefix}"typed_{name}"::text'
+
+
+def _hash(parts: list[tuple[str, str]]) -> str:
+    fields = ", ".join(f"'{name}=' || {value}" for name, value in parts)
+    return f"substr(sha256(convert_to(concat_ws(chr(31), {fields}), 'UTF8')), 1, 16)"
+
+
+def _history(connection: psycopg.Connection, contract: Contract) -> None:
+    relation = contract.relation("history")
+    plain = contract.name
+    columns = "".join(f', "{column.name}" {column.type}' for column in contract.columns)
+    connection.execute(
+        f"create table if not exists {relation} (row_key bytea not null, row_hash bytea not null,"
+        f" known_from date not null, known_to date, delivery_id text not null references audit.delivery{columns},"
+        f" primary key (row_key, known_from), check (known_to >= known_from))".encode()
+    )
+    _widen(connection, contract, relation)
+    connection.execute(
+        f'create unique index if not exists "{plain}_open" on {relation} (row_key) where known_to is null'.encode()
+    )
+    connection.execute(
+        f'create index if not exists "{plain}_known" on {relation} (known_from, known_to)'.encode()
+    )
+    text = f"Each row is a version of {contract.each_row_is}; known from and to by business date"
+    _comment(connection, relation, text, {column.name: column.description for column in contract.columns})
+    held = f'{relation[:-1]}_held"'
+    quarantine = contract.relation("quarantine")
+    connection.execute(
+        f"create or replace view {held} as select distinct q.row_key, q.applied_on as held_from,"
+        f" q.resolved_on as held_to from {quarantine} q where q.row_key is not null and q.applied_on is not null"
+        f" and (q.resolved_on is null or q.resolved_on > q.applied_on)".encode()
+    )
+    connection.execute(
+        f"comment on view {held} is 'Each row is a key that was delivered and is in quarantine'".encode()
+    )
+    for name in (relation, held):
+        connection.execute(sql.SQL("grant select on {} to peel_transform").format(sql.SQL(name)))  # type: ignore[arg-type]
+
+
+def _widen(connection: psycopg.Connection, contract: Contract, relation: str) -> None:
+    existing = {
+        row[0]: row[1]
+        for row in connection.execute(
+            "select attname, format_type(atttypid, atttypmod) from pg_attribute"
+            " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+            (relation,),
+        )
+    }
+    for column in contract.columns:
+        if column.name not in existing:
+            connection.execute(f'alter table {relation} add column "{column.name}" {column.type}'.encode())
+            continue
+        row = connection.execute("select format_type(to_regtype(%s), to_regtypemod(%s))", (column.type,) * 2)
+        wanted = row.fetchone()
+        if wanted is not None and wanted[0] != existing[column.name]:
+            raise ConfigurationError(
+                f"contract {contract.name} retypes a column that history holds as {existing[column.name]}.",
+                column=column.name,
+                do="Give the new form a new column.",
+            )
+
+
+def _quarantine(connection: psycopg.Connection, contract: Contract) -> None:
+    relation = contract.relation("quarantine")
+    columns = "".join(f', "{column.name}" text' for column in contract.columns)
+    connection.execute(
+        f"create table if not exists {relation} (delivery_id text not null references audit.delivery,"
+        f" _row bigint not null, business_date date not null, row_key bytea, rules text[] not null,"
+        f" applied_on date, resolved_on date, resolution text{columns}, primary key (delivery_id, _row))".encode()
+    )
+    for column in contract.columns:
+        connection.execute(f'alter table {relation} add column if not exists "{column.name}" text'.encode())
+    connection.execute(
+        f'create index if not exists "{contract.name}_unresolved" on {relation} (row_key)'
+        f" where resolved_on is null".encode()
+    )
+    _comment(
+        connection,
+        relation,
+        f"Each row is {contract.each_row_is}, held back by a row rule",
+        {
+            "row_key": "Hash of the key; empty where the key cannot be read",
+            "rules": "The rules the row broke, as column:rule",
+            "applied_on": "Business date from which the row counts as delivered and held; empty while its delivery is not applied",
+            "resolved_on": "Business date on which a later delivery or a decision settled the row",
+            "resolution": "How it was settled: superseded, vanished, repeated, readmitted or discarded",
+        },
+    )
+    connection.execute(
+        sql.SQL("grant select, insert, delete on {} to peel_gate").format(sql.SQL(relation))  # type: ignore[arg-type]
+    )
+
+
+def _comment(connection: psycopg.Connection, relation: str, table: str, columns: dict[str, str]) -> None:
+    target = sql.SQL(relation)  # type: ignore[arg-type]
+    connection.execute(sql.SQL("comment on table {} is {}").format(target, sql.Literal(table)))
+    for name, text in columns.items():
+        connection.execute(
+            sql.SQL("comment on column {}.{} is {}").format(target, sql.Identifier(name), sql.Literal(text))
+        )

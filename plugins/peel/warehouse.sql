@@ -1,0 +1,202 @@
+-- Roles' rights, schemas and audit tables. Run at every start; every statement may be repeated.
+-- Who may do what, in one place; each right is tried from the other side in tests/privacy.
+
+revoke all on schema public from public;
+
+create schema if not exists audit;
+create schema if not exists delivery;
+create schema if not exists quarantine;
+create schema if not exists history;
+create schema if not exists sensitive;
+create schema if not exists core;
+create schema if not exists mart;
+
+grant usage, create on schema delivery, quarantine, history, sensitive to peel_ingest;
+grant usage on schema delivery, sensitive to peel_gate;
+grant usage on schema quarantine to peel_gate;
+grant usage on schema history, sensitive to peel_transform;
+grant usage, create on schema core, mart to peel_transform;
+grant usage on schema core to peel_analyst;
+grant usage on schema mart to peel_bi, peel_publish, peel_analyst;
+grant usage on schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
+
+-- dbt drops and makes schema next every night, so peel_transform owns it and may create schemas.
+do $$ begin
+    execute format('grant create on database %I to peel_transform', current_database());
+    execute format(
+        'grant connect, temporary on database %I to peel_ingest, peel_gate, peel_transform', current_database()
+    );
+    execute format('grant connect on database %I to peel_publish, peel_analyst, peel_bi', current_database());
+end $$;
+
+-- The gate reads what ingest lands and writes what it holds back; nobody else sees raw text.
+alter default privileges for role peel_ingest in schema delivery grant select on tables to peel_gate;
+
+comment on schema audit is 'What came, what was decided about it and what was built from it; never a value';
+comment on schema delivery is 'One all-text table for each delivery of each contract, as landed';
+comment on schema quarantine is 'Rows held back by a row rule, with the rule and the delivery';
+comment on schema history is 'Every version of every accepted row, with the business dates it was known from and to';
+comment on schema sensitive is 'Delivery, quarantine and history of tables with special category data';
+comment on schema core is 'The star as last switched: unit rows under person keys';
+comment on schema mart is 'What BI tools and readers use: aggregates and indicators';
+
+create table if not exists audit.delivery (
+    delivery_id text primary key check (delivery_id ~ '^[0-9a-f]{12}$'),
+    feed text not null,
+    business_date date not null,
+    seq integer not null,
+    source_sha256 text not null,
+    landed_sha256 text,
+    mode text not null,
+    watermark_from text,
+    watermark_to text,
+    extract_ts timestamptz,
+    schema_version text,
+    source_kind text not null check (source_kind in ('simulated', 'real')),
+    rows bigint not null default 0,
+    state text not null
+    check (state in ('landed', 'gated', 'applied', 'replaced', 'waiting', 'refused')),
+    reason text,
+    landed_at timestamptz not null default clock_timestamp(),
+    unique (feed, business_date, seq, source_sha256)
+);
+comment on table audit.delivery is 'Each row is a delivery: what one feed brought for one business date';
+
+create table if not exists audit.delivery_table (
+    delivery_id text not null references audit.delivery,
+    table_name text not null,
+    file text not null,
+    source_sha256 text not null,
+    landed_sha256 text not null,
+    rows bigint not null,
+    contract_version text not null,
+    contract_checksum text not null,
+    accepted bigint,
+    quarantined bigint,
+    refused_by text[],
+    key_unreadable bigint,
+    primary key (delivery_id, table_name)
+);
+comment on table audit.delivery_table is 'Each row is one table of a delivery, with what its gate counted';
+
+create table if not exists audit.gate_result (
+    delivery_id text not null references audit.delivery,
+    table_name text not null,
+    column_name text not null default '',
+    rule text not null,
+    severity text not null check (severity in ('critical', 'warning', 'info')),
+    on_failure text not null check (on_failure in ('refuse', 'quarantine', 'warn')),
+    outcome text not null check (outcome in ('passed', 'failed', 'not evaluated')),
+    checked bigint,
+    failed bigint,
+    evaluated_at timestamptz not null default clock_timestamp(),
+    primary key (delivery_id, table_name, column_name, rule)
+);
+comment on table audit.gate_result is 'Each row is one rule''s outcome on one table of a delivery; counts only';
+
+create table if not exists audit.decision (
+    decision_id bigint generated always as identity primary key,
+    kind text not null check (kind in ('accept', 'bridge', 'readmit', 'discard', 'lift_hold')),
+    feed text,
+    source_sha256 text,
+    row_key text,
+    watermark_from text,
+    watermark_to text,
+    who text not null,
+    reason text not null check (length(reason) > 0),
+    decided_at timestamptz not null default clock_timestamp()
+);
+comment on table audit.decision is 'Each row is a person''s decision, an input of every replay';
+
+create table if not exists audit.unusable_folder (
+    feed text not null,
+    path text not null,
+    reason text not null,
+    seen_at timestamptz not null default clock_timestamp(),
+    primary key (feed, path)
+);
+comment on table audit.unusable_folder is 'Each row is a source folder that names no delivery: its date or number is none, or its manifest never came';
+
+create table if not exists audit.key_epoch (
+    key_name text not null check (key_name in ('land', 'warehouse')),
+    epoch integer not null,
+    fingerprint text not null,
+    first_used_at timestamptz not null default clock_timestamp(),
+    primary key (key_name, epoch)
+);
+comment on table audit.key_epoch is 'Each row is a key''s epoch with a fingerprint that tells keys apart and gives nothing away';
+
+create table if not exists audit.applied (
+    table_name text not null,
+    position integer not null,
+    apply_date date not null,
+    delivery_id text not null references audit.delivery,
+    primary key (table_name, position)
+);
+comment on table audit.applied is 'Each row is one delivery in the ordered list a history table is the fold of';
+
+create table if not exists audit.source_folder (
+    feed text not null,
+    path text not null,
+    fingerprint text not null,
+    delivery_id text not null,
+    primary key (feed, path)
+);
+comment on table audit.source_folder is 'Each row is a source folder already looked at, so that an unchanged one costs nothing';
+
+create table if not exists audit.build (
+    build_id text primary key,
+    business_date date not null,
+    deliveries text[] not null,
+    decisions bigint[] not null,
+    checksum text not null,
+    months date[],
+    state text not null check (state in ('building', 'built', 'gated', 'switched', 'failed')),
+    reason text,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+);
+comment on table audit.build is 'Each row is one run of dbt over an exact list of deliveries and decisions';
+
+create table if not exists audit.build_gate_result (
+    build_id text not null references audit.build,
+    table_name text not null,
+    column_name text not null default '',
+    rule text not null,
+    severity text not null,
+    outcome text not null check (outcome in ('passed', 'failed', 'not evaluated')),
+    checked bigint,
+    failed bigint,
+    primary key (build_id, table_name, column_name, rule)
+);
+comment on table audit.build_gate_result is 'Each row is one rule''s outcome on one table of a build';
+
+create table if not exists audit.switch (
+    switch_id bigint generated always as identity primary key,
+    build_id text not null references audit.build,
+    switched_at timestamptz not null default clock_timestamp(),
+    rows jsonb not null
+);
+comment on table audit.switch is 'Each row is the transaction by which a build became what readers see';
+
+create table if not exists audit.release (
+    release_id text primary key,
+    build_id text not null references audit.build,
+    kind text not null check (kind in ('draft', 'release')),
+    path text not null,
+    made_at timestamptz not null default clock_timestamp(),
+    manifest jsonb not null
+);
+comment on table audit.release is 'Each row is a set of files made from one build for readers';
+
+grant select on all tables in schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
+grant insert, update, references on audit.delivery, audit.delivery_table to peel_ingest;
+grant insert, update, delete on audit.applied, audit.source_folder, audit.unusable_folder to peel_ingest;
+grant insert on audit.key_epoch to peel_ingest;
+grant insert, update, delete on audit.gate_result to peel_gate, peel_ingest;
+grant update (state, reason) on audit.delivery to peel_gate;
+grant update (accepted, quarantined, refused_by, key_unreadable) on audit.delivery_table to peel_gate;
+grant insert, update, delete on audit.build_gate_result to peel_transform;
+grant insert, update on audit.build to peel_transform;
+grant insert on audit.switch to peel_transform;
+grant insert, update on audit.release to peel_publish;
