@@ -179,6 +179,12 @@ create table if not exists audit.switch (
 );
 comment on table audit.switch is 'Each row is the transaction by which a build became what readers see';
 
+create or replace view audit.switched_build as
+select b.*
+from audit.build as b
+where b.build_id = (select s.build_id from audit.switch as s order by s.switch_id desc limit 1);
+comment on view audit.switched_build is 'The one row is the build that readers see';
+
 create table if not exists audit.release (
     release_id text primary key,
     build_id text not null references audit.build,

@@ -4,7 +4,7 @@ A contract is the only place that says what a table looks like. Landing, gates, 
 DAGs are made from it; a new table is one contract and one staging model.
 """
 
-from peel.contracts.load import contracts, feed, feeds
+from peel.contracts.load import contracts, feed, feeds, mart_suites
 from peel.contracts.model import Column, Contract, ContractError, Feed, Rule
 
-__all__ = ["Column", "Contract", "ContractError", "Feed", "Rule", "contracts", "feed", "feeds"]
+__all__ = ["Column", "Contract", "ContractError", "Feed", "Rule", "contracts", "feed", "feeds", "mart_suites"]

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from peel.errors import ConfigurationError
+
 Mode = Literal["full", "delta"]
 Cadence = Literal["nightly", "when_published"]
 OnFailure = Literal["quarantine", "refuse", "warn"]
 Classification = Literal["public", "internal", "pseudonymised", "personal", "special"]
 
 
-class ContractError(Exception):
+class ContractError(ConfigurationError):
     """A contract that does not say what it must; names the file and the fault."""
 
 

@@ -28,6 +28,8 @@ RESULT_FORMAT = {
     "return_unexpected_index_query": True,
 }
 
+COUNTS_ONLY = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -77,7 +79,15 @@ def rules(contract: Contract) -> tuple[Rule, ...]:
     return (*implied, *contract.rules)
 
 
-def run_suite(url: str, schema: str, view: str, suite: Sequence[Rule], typed: frozenset[str]) -> list[Outcome]:
+def run_suite(
+    url: str,
+    schema: str,
+    view: str,
+    suite: Sequence[Rule],
+    typed: frozenset[str] = frozenset(),
+    *,
+    find_rows: bool = True,
+) -> list[Outcome]:
     """Run a suite on a view through Great Expectations.
 
     Args:
@@ -86,6 +96,7 @@ def run_suite(url: str, schema: str, view: str, suite: Sequence[Rule], typed: fr
         view: the view's name.
         suite: the rules.
         typed: columns whose typed form (``typed_<column>``) a column's rule is meant for.
+        find_rows: whether the view numbers its rows as ``_row``, so that bad ones can be found.
 
     Raises:
         PeelError: an expectation could not be evaluated; by rule name only.
@@ -94,6 +105,7 @@ def run_suite(url: str, schema: str, view: str, suite: Sequence[Rule], typed: fr
 
     with _quiet():
         context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
         source = context.data_sources.add_postgres("warehouse", connection_string=url)
         try:
             asset = source.add_table_asset("table", table_name=view, schema_name=schema)
@@ -102,7 +114,7 @@ def run_suite(url: str, schema: str, view: str, suite: Sequence[Rule], typed: fr
             for position, rule in enumerate(suite):
                 expectations.add_expectation(_expectation(rule, position, typed))
             definition = gx.ValidationDefinition(name="gate", data=batch, suite=context.suites.add(expectations))
-            result = context.validation_definitions.add(definition).run(result_format=RESULT_FORMAT)
+            result = context.validation_definitions.add(definition).run(result_format=RESULT_FORMAT if find_rows else COUNTS_ONLY)
         except Exception as error:
             # Great Expectations puts values into its messages: only the kind of error goes on.
             raise PeelError(f"the gate could not be run ({type(error).__name__}).", rule="gate") from None

@@ -1,0 +1,11 @@
+-- Distinct candidates: whoever applies twice in a month is counted once in it.
+select
+    applied_month_end as month_end,
+    workforce_group,
+    ethnicity_code,
+    sex_code,
+    count(distinct person_key)::integer as candidates,
+    count(*)::integer as applications
+from {{ ref('fct_application_whole') }}
+where applied_month_end in (select month_end from {{ ref('int_affected_applied_month') }})
+group by applied_month_end, workforce_group, ethnicity_code, sex_code

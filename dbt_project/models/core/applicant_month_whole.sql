@@ -1,0 +1,3 @@
+{{ config(materialized='view', contract={'enforced': false}) }}
+
+{{ whole('applicant_month', 'int_affected_applied_month', ['month_end']) }}

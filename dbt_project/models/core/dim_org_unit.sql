@@ -1,0 +1,10 @@
+select
+    {{ hashed_key(['org_unit_id', 'effective_start_date']) }} as org_unit_key,
+    org_unit_id,
+    org_name,
+    org_type,
+    bcu_code,
+    borough_code,
+    effective_start_date as valid_from,
+    effective_end_date + 1 as valid_to
+from {{ ref('stg_hr__org_unit') }}

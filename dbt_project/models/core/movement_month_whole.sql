@@ -1,0 +1,3 @@
+{{ config(materialized='view', contract={'enforced': false}) }}
+
+{{ whole('movement_month', 'int_affected_movement_month', ['month_end']) }}

@@ -1,0 +1,4 @@
+select
+    person_key,
+    input_hash
+from {{ ref('int_person_input') }}

@@ -1,0 +1,18 @@
+-- One person may stand in HR under several numbers: the National Insurance token joins them, and the
+-- record hired first gives the key. A changed identifier changes this mapping, never a key.
+with latest as (
+    select distinct on (person_id)
+        person_id,
+        national_insurance_hash,
+        original_hire_date
+    from {{ ref('stg_hr__person') }}
+    order by person_id, effective_start_date desc, person_type
+)
+
+select
+    person_id,
+    first_value(person_id) over (
+        partition by coalesce(national_insurance_hash, person_id)
+        order by original_hire_date nulls last, person_id
+    ) as person_key
+from latest

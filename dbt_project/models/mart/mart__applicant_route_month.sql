@@ -1,0 +1,1 @@
+select * from {{ ref('applicant_route_month') }}

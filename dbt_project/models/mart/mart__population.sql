@@ -1,0 +1,8 @@
+select
+    census_year,
+    area_code,
+    ethnicity_code,
+    sex_code,
+    residents,
+    obs_status
+from {{ ref('fct_population') }}

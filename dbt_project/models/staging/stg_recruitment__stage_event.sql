@@ -1,0 +1,12 @@
+with known as ({{ known('history', 'ats_stage_event') }})
+
+select
+    event_id,
+    application_id,
+    stage_code,
+    outcome,
+    {{ london_date('event_ts') }} as event_on,
+    event_ts,
+    attempt_no,
+    is_held
+from known

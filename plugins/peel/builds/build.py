@@ -1,0 +1,153 @@
+"""Build what is due: one run of dbt over an exact, recorded list of deliveries and decisions."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+import psycopg
+
+from peel.builds import dbt
+from peel.contracts import Feed, feeds
+from peel.errors import PeelError
+from peel.feeds import folder as folders
+from peel.history.tables import ensure_tables
+from peel.london import now
+from peel.settings import Settings
+from peel.warehouse import connect
+
+
+@dataclass(frozen=True)
+class Due:
+    """A build that is due."""
+
+    business_date: dt.date
+    deliveries: tuple[str, ...]
+    decisions: tuple[int, ...]
+    last_business_date: dt.date | None
+    rebuild_all: bool
+    checksum: str
+
+    @property
+    def build_id(self) -> str:
+        """12 hex digits of what the build stands on: the same contents have the same name."""
+        contents = "\n".join(
+            [str(self.business_date), self.checksum, *self.deliveries, *map(str, self.decisions)]
+        )
+        return hashlib.sha256(contents.encode()).hexdigest()[:12]
+
+
+def find_due(
+    connection: psycopg.Connection, all_feeds: list[Feed], checksum: str, at: dt.datetime, arriving: list[str]
+) -> Due | None:
+    """Ask ``sql/due.sql`` what is due.
+
+    Args:
+        connection: as a role that reads ``audit``.
+        all_feeds: the feeds, from the contracts.
+        checksum: of models, seeds and contracts.
+        at: the moment due times are compared with.
+        arriving: feeds with a delivery at the source that is not landed yet.
+    """
+    query = files("peel.builds").joinpath("sql/due.sql").read_text("utf-8")
+    row = connection.execute(
+        query.encode(),
+        {
+            "now": at,
+            "checksum": checksum,
+            "feeds": [feed.name for feed in all_feeds],
+            "cadences": [feed.cadence for feed in all_feeds],
+            "due_times": [f"{feed.due_time:%H:%M}" if feed.due_time else "" for feed in all_feeds],
+            "arriving": arriving,
+        },
+    ).fetchone()
+    if row is None:
+        return None
+    return Due(row[0], tuple(row[1]), tuple(row[2]), row[4], row[5], checksum)
+
+
+def build(settings: Settings) -> str | None:
+    """Build what is due into schema ``next``.
+
+    Returns:
+        The build's id, or ``None`` when nothing is due.
+
+    Raises:
+        PeelError: dbt failed; ``core`` and ``mart`` are untouched and the build is marked failed.
+    """
+    all_feeds = feeds(settings.contracts)
+    with connect(settings, "ingest") as connection:  # a feed that never delivered has empty tables
+        ensure_tables(connection, [contract for feed in all_feeds for contract in feed.contracts])
+    with connect(settings, "transform") as connection:
+        connection.execute("select pg_advisory_lock(hashtext('peel build'))")
+        connection.commit()
+        due = find_due(
+            connection, all_feeds, dbt.checksum(settings), now(), arriving(settings, connection, all_feeds)
+        )
+        if due is None:
+            return None
+        _begin(connection, due)
+        variables = {
+            "business_date": due.business_date.isoformat(),
+            "last_business_date": due.last_business_date.isoformat() if due.last_business_date else "",
+            "rebuild_all": due.rebuild_all,
+        }
+        try:
+            dbt.build(settings, variables)
+        except PeelError as error:
+            _end(connection, due.build_id, "failed", str(error))
+            raise
+        months = [
+            row[0]
+            for row in connection.execute(
+                "select month_end from next.int_affected_workforce_month order by month_end"
+            )
+        ]
+        connection.execute("update audit.build set months = %s where build_id = %s", (months, due.build_id))
+        _end(connection, due.build_id, "built", None)
+    return due.build_id
+
+
+def arriving(settings: Settings, connection: psycopg.Connection, all_feeds: list[Feed]) -> list[str]:
+    """Feeds whose source folder holds a complete delivery that is not landed yet."""
+    known = {
+        (row[0], row[1]): row[2]
+        for row in connection.execute("select feed, path, fingerprint from audit.source_folder")
+    }
+    return [
+        feed.name
+        for feed in all_feeds
+        if any(
+            found.has_manifest
+            and found.business_date is not None
+            and found.seq is not None
+            and known.get((feed.name, found.name)) != found.fingerprint
+            for found in folders.find(settings.sources, feed.name)
+        )
+    ]
+
+
+def _begin(connection: psycopg.Connection, due: Due) -> None:
+    connection.execute(
+        "insert into audit.build (build_id, business_date, deliveries, decisions, checksum, state)"
+        " values (%s, %s, %s, %s, %s, 'building') on conflict (build_id) do update"
+        " set state = 'building', reason = null, started_at = clock_timestamp(), finished_at = null",
+        (due.build_id, due.business_date, list(due.deliveries), list(due.decisions), due.checksum),
+    )
+    # A clean floor: nothing of an earlier build can be taken for tonight's.
+    for schema in ("next_mart", "next"):
+        connection.execute(f"drop schema if exists {schema} cascade".encode())
+        connection.execute(f"create schema {schema}".encode())
+    connection.execute("comment on schema next is 'What dbt builds tonight; readers use core and mart'")
+    connection.execute("comment on schema next_mart is 'Tonight''s views for mart, before the switch'")
+    connection.commit()
+
+
+def _end(connection: psycopg.Connection, build_id: str, state: str, reason: str | None) -> None:
+    connection.execute(
+        "update audit.build set state = %s, reason = %s, finished_at = clock_timestamp() where build_id = %s",
+        (state, reason, build_id),
+    )
+    connection.commit()

@@ -1,0 +1,117 @@
+"""Running dbt: one process for a whole build, in its own environment, telemetry off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from peel.contracts import contracts
+from peel.errors import ConfigurationError, PeelError
+from peel.settings import Settings
+from peel.warehouse import parameters
+
+
+def program(settings: Settings) -> Path:
+    """dbt's executable, in the environment beside its project or where ``PEEL_DBT`` says.
+
+    Raises:
+        ConfigurationError: that environment has not been made.
+    """
+    configured = os.environ.get("PEEL_DBT")
+    path = Path(configured) if configured else settings.dbt_project / ".venv" / "bin" / "dbt"
+    if not path.exists():
+        raise ConfigurationError("dbt's environment has not been made.", do="Run `make run` once.")
+    return path
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment dbt runs in: connection as peel_transform, everything it writes under ``var/``."""
+    p = parameters(settings, "transform")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "DBT_", "PYTHON"))}
+    return kept | {
+        "PEEL_DBT_HOST": p.get("host", "localhost"),
+        "PEEL_DBT_PORT": p.get("port", "5432"),
+        "PEEL_DBT_USER": p["user"],
+        "PEEL_DBT_DBNAME": p.get("dbname", "peel"),
+        "DBT_ENV_SECRET_PASSWORD": p.get("password", ""),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DBT_PROJECT_DIR": str(settings.dbt_project),
+        "DBT_PROFILES_DIR": str(settings.dbt_project),
+        "DBT_TARGET_PATH": str(settings.var / "dbt" / "target"),
+        "DBT_LOG_PATH": str(settings.logs / "dbt"),
+        "DBT_VERSION_CHECK": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def checksum(settings: Settings) -> str:
+    """sha256 over models, seeds, macros and contracts: when it differs, every month is built again."""
+    digest = hashlib.sha256()
+    for folder in ("models", "seeds", "macros"):
+        for path in sorted((settings.dbt_project / folder).rglob("*")):
+            if path.suffix in (".sql", ".csv", ".yml"):
+                digest.update(f"{path.relative_to(settings.dbt_project)}\n".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for contract in contracts(settings.contracts, validate=False).values():
+        digest.update(f"{contract.name} {contract.checksum}\n".encode())
+    return digest.hexdigest()
+
+
+def build(settings: Settings, variables: Mapping[str, Any], select: Sequence[str] = ()) -> dict[str, Any]:
+    """Run ``dbt build`` and return its manifest.
+
+    Args:
+        settings: the installation.
+        variables: dbt variables.
+        select: what to build; everything but unit tests when empty.
+
+    Returns:
+        The manifest dbt wrote.
+
+    Raises:
+        PeelError: dbt failed or built nothing; names the models, never a value.
+    """
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dict(variables))]
+    arguments += ["--select", *select] if select else []
+    target = settings.var / "dbt" / "target"
+    results = target / "run_results.json"
+    results.unlink(missing_ok=True)
+    run = subprocess.run(
+        [str(program(settings)), "--quiet", *arguments],
+        env=environment(settings),
+        cwd=settings.dbt_project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    nodes = json.loads(results.read_text("utf-8"))["results"] if results.exists() else []
+    failed = [node["unique_id"].split(".", 2)[-1] for node in nodes if node["status"] in ("error", "fail")]
+    advice = f"See {settings.logs / 'dbt' / 'dbt.log'}; run the build again once it is put right."
+    if failed:
+        names = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+        raise PeelError(f"dbt failed at {names}.", rule="dbt", count=len(failed), do=advice)
+    if run.returncode != 0:
+        raise PeelError(f"dbt ended with exit code {run.returncode}.", rule="dbt", do=advice)
+    if not nodes:
+        raise PeelError("dbt built nothing at all.", rule="dbt", do=advice)
+    manifest: dict[str, Any] = json.loads((target / "manifest.json").read_text("utf-8"))
+    return manifest
+
+
+def manifest(settings: Settings) -> dict[str, Any]:
+    """The manifest of the last run.
+
+    Raises:
+        PeelError: there is none.
+    """
+    path = settings.var / "dbt" / "target" / "manifest.json"
+    if not path.exists():
+        raise PeelError("dbt has left no manifest.", rule="dbt", do="Run the build again.")
+    document: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return document

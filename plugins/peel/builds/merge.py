@@ -1,0 +1,66 @@
+"""Merging ``next`` into ``core``: plain SQL that touches only the rows that differ."""
+
+from __future__ import annotations
+
+from peel.builds.tables import Table
+
+
+def delete_sql(table: Table) -> str:
+    """SQL that deletes from ``core`` what tonight no longer says, within tonight's partitions."""
+    names = [column.name for column in table.columns]
+    same = " and ".join(f'n."{name}" = c."{name}"' for name in table.key)
+    rest = [name for name in names if name not in table.key]
+    equal = f" and ({_row('n', rest)}) is not distinct from ({_row('c', rest)})" if rest else ""
+    stands = f'exists (select from next."{table.name}" n where {same}{equal})'
+    if table.is_dimension:
+        return f'delete from core."{table.name}" c where not {stands}'
+    within = " and ".join(f'a."{name}" = c."{name}"' for name in table.partition_by)
+    return (
+        f'delete from core."{table.name}" c'
+        f' where exists (select from next."{table.affected}" a where {within}) and not {stands}'
+    )
+
+
+def upsert_sql(table: Table) -> str:
+    """SQL that brings a dimension's changed rows up to date in place, so that its key never vanishes."""
+    names = [column.name for column in table.columns]
+    rest = [name for name in names if name not in table.key]
+    listed = ", ".join(f'"{name}"' for name in names)
+    key = ", ".join(f'"{name}"' for name in table.key)
+    if not rest:
+        action = "do nothing"
+    else:
+        sets = ", ".join(f'"{name}" = excluded."{name}"' for name in rest)
+        action = f"do update set {sets} where ({_row('c', rest)}) is distinct from ({_row('excluded', rest)})"
+    return (
+        f'insert into core."{table.name}" as c ({listed}) select {listed} from next."{table.name}"'
+        f" on conflict ({key}) {action}"
+    )
+
+
+def delete_vanished_sql(table: Table) -> str:
+    """SQL that deletes a dimension's rows that tonight does not hold; run after the facts."""
+    same = " and ".join(f'n."{name}" = c."{name}"' for name in table.key)
+    return f'delete from core."{table.name}" c where not exists (select from next."{table.name}" n where {same})'
+
+
+def insert_sql(table: Table) -> str:
+    """SQL that inserts into ``core`` the rows of ``next`` that are not there."""
+    listed = ", ".join(f'"{column.name}"' for column in table.columns)
+    same = " and ".join(f'n."{name}" = c."{name}"' for name in table.key)
+    return (
+        f'insert into core."{table.name}" ({listed}) select {listed} from next."{table.name}" n'
+        f' where not exists (select from core."{table.name}" c where {same})'
+    )
+
+
+def orphans_sql(child: str, column: str, parent: str, key: str, schema: str) -> str:
+    """SQL that counts rows of ``<schema>.<child>`` whose reference leads nowhere in ``core``."""
+    return (
+        f'select count(*) from {schema}."{child}" c where c."{column}" is not null'
+        f' and not exists (select from core."{parent}" p where p."{key}" = c."{column}")'
+    )
+
+
+def _row(alias: str, names: list[str]) -> str:
+    return "row(" + ", ".join(f'{alias}."{name}"' for name in names) + ")"

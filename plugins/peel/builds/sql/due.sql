@@ -1,0 +1,94 @@
+-- The build that is due, if any: one row, or none.
+--
+-- A business date can be built when something was applied on it, every nightly feed has an applied
+-- delivery of it or is overdue, and nothing delivered up to it is still on its way to history. One
+-- build takes everything up to the newest such date. It is due when its ordered list of deliveries,
+-- the decisions or the checksum of models, seeds and contracts differ from those of the last switch.
+--
+-- Parameters: now timestamptz; checksum text; feeds text[], cadences text[], due_times text[] (of the
+-- feeds, in one order; an empty due time for none); arriving text[] (feeds with a delivery at the
+-- source that is not landed yet).
+with
+feed as (
+    select
+        feed_name,
+        cadence,
+        nullif(due_time, '')::time as due_time
+    from unnest(%(feeds)s::text[], %(cadences)s::text[], %(due_times)s::text[]) as f (feed_name, cadence, due_time)
+),
+
+candidate as (
+    select distinct apply_date as business_date
+    from audit.applied
+),
+
+buildable as (
+    select candidate.business_date
+    from candidate
+    where
+        not exists (
+            select 1
+            from feed
+            where
+                feed.cadence = 'nightly'
+                and not exists (
+                    select 1
+                    from audit.delivery as d
+                    where
+                        d.feed = feed.feed_name
+                        and d.business_date = candidate.business_date
+                        and d.state = 'applied'
+                )
+                and (
+                    %(now)s::timestamptz
+                    < ((candidate.business_date + 1 + feed.due_time) at time zone 'Europe/London')
+                    or feed.feed_name = any(%(arriving)s::text[])
+                )
+        )
+        and not exists (
+            select 1
+            from audit.delivery as d
+            where
+                d.business_date <= candidate.business_date
+                and d.state in ('landed', 'gated')
+        )
+),
+
+newest as (
+    select max(business_date) as business_date
+    from buildable
+),
+
+contents as (
+    select
+        newest.business_date,
+        (
+            select array_agg(d.feed || ':' || d.delivery_id order by d.feed collate "C", listed.first_position)
+            from (
+                select
+                    delivery_id,
+                    min(position) as first_position
+                from audit.applied
+                where apply_date <= newest.business_date
+                group by delivery_id
+            ) as listed
+            inner join audit.delivery as d on listed.delivery_id = d.delivery_id
+        ) as deliveries,
+        (select coalesce(array_agg(decision_id order by decision_id), '{}') from audit.decision) as decisions
+    from newest
+    where newest.business_date is not null
+)
+
+select
+    contents.business_date,
+    contents.deliveries,
+    contents.decisions,
+    switched.build_id as last_build_id,
+    switched.business_date as last_business_date,
+    switched.checksum is distinct from %(checksum)s::text as rebuild_all
+from contents
+left join audit.switched_build as switched on true
+where
+    contents.deliveries is distinct from switched.deliveries
+    or contents.decisions is distinct from switched.decisions
+    or %(checksum)s::text is distinct from switched.checksum

@@ -1,0 +1,233 @@
+"""The switch: one transaction by which a build becomes what readers see.
+
+``core`` is created and altered from dbt's manifest. Dimensions are brought up to date by key, facts
+merged by partition, then vanished dimension rows deleted; foreign keys are declared without being
+enforced and proven here by anti-joins. Readers see last night or tonight, never between.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from peel.builds import dbt
+from peel.builds.merge import delete_sql, delete_vanished_sql, insert_sql, orphans_sql, upsert_sql
+from peel.builds.tables import Table, View, tables, views
+from peel.errors import PeelError
+from peel.settings import Settings
+from peel.warehouse import connect
+
+AS_OF = """
+create or replace view mart.as_of as
+select
+    b.business_date,
+    b.build_id,
+    (select s.switched_at from audit.switch as s order by s.switch_id desc limit 1) as switched_at,
+    k.police_source_kind,
+    k.residents_source_kind,
+    case k.police_source_kind
+        when 'simulated' then 'Police and applicant figures: simulated force, not real.'
+        else 'Police and applicant figures: the Met''s HR and recruitment systems.'
+    end
+    || case k.residents_source_kind
+        when 'simulated' then ' Residents: simulated, not real.'
+        else ' Residents: ONS Census.'
+    end as statement,
+    b.deliveries,
+    l.business_date as latest_attempt_of,
+    l.state as latest_attempt_state
+from audit.switched_build as b
+cross join lateral (
+    select
+        case when bool_or(d.source_kind = 'simulated' and d.feed <> 'census') then 'simulated' else 'real' end
+            as police_source_kind,
+        case when bool_or(d.source_kind = 'simulated' and d.feed = 'census') then 'simulated' else 'real' end
+            as residents_source_kind
+    from audit.delivery as d
+    where d.feed || ':' || d.delivery_id = any(b.deliveries)
+) as k
+left join lateral (
+    select a.business_date, a.state from audit.build as a order by a.started_at desc limit 1
+) as l on true
+"""
+
+
+def switch(settings: Settings, build_id: str) -> dict[str, int]:
+    """Make a gated build what readers see.
+
+    Args:
+        settings: the installation.
+        build_id: a build in state ``gated``.
+
+    Returns:
+        Rows inserted, updated or deleted in ``core``, by table; only tables that changed.
+
+    Raises:
+        PeelError: the build is not gated, or a foreign key leads nowhere; nothing is changed.
+    """
+    manifest = dbt.manifest(settings)
+    members, mart = tables(manifest), views(manifest)
+    with connect(settings, "transform") as connection:
+        connection.execute("select pg_advisory_lock(hashtext('peel build'))")
+        connection.commit()
+        state = connection.execute(
+            "select state from audit.build where build_id = %s", (build_id,)
+        ).fetchone()
+        if state is not None and state[0] == "switched":
+            return {}
+        if state is None or state[0] != "gated":
+            raise PeelError("the build has not passed its gate.", rule="build_gated", do="Build again.")
+        reshaped = [table.name for table in members if _shape(connection, table)]
+        changed = _merge(connection, members)
+        _prove_keys(connection, members)
+        _publish(connection, members, mart, remake=bool(reshaped))
+        _drop_orphans(connection, members, mart)
+        connection.execute(
+            "insert into audit.switch (build_id, rows) values (%s, %s)", (build_id, Jsonb(changed))
+        )
+        connection.execute(
+            "update audit.build set state = 'switched', finished_at = clock_timestamp() where build_id = %s",
+            (build_id,),
+        )
+        connection.commit()
+        connection.autocommit = True
+        for table in members:
+            if table.name in changed:
+                connection.execute(f'analyze core."{table.name}"'.encode())
+    return changed
+
+
+def _shape(connection: psycopg.Connection, table: Table) -> bool:
+    """Make ``core.<table>`` or make it anew where its columns differ; true when it was made.
+
+    A changed shape comes with a changed checksum, and then ``next`` holds every partition.
+    """
+    existing = connection.execute(
+        "select attname, format_type(atttypid, atttypmod), attnotnull from pg_attribute"
+        " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
+        (f'core."{table.name}"',),
+    ).fetchall()
+    wanted = connection.execute(
+        "select n, format_type(to_regtype(t), to_regtypemod(t)), k from"
+        " unnest(%s::text[], %s::text[], %s::boolean[]) with ordinality as w (n, t, k, position)"
+        " order by position",
+        (
+            [column.name for column in table.columns],
+            [column.type for column in table.columns],
+            [column.not_null for column in table.columns],
+        ),
+    ).fetchall()
+    if existing != wanted:
+        connection.execute(f'drop table if exists core."{table.name}" cascade'.encode())
+        columns = ", ".join(
+            f'"{column.name}" {column.type}{" not null" if column.not_null else ""}'
+            for column in table.columns
+        )
+        key = ", ".join(f'"{name}"' for name in table.key)
+        connection.execute(f'create table core."{table.name}" ({columns}, primary key ({key}))'.encode())
+        if table.partition_by and table.partition_by != table.key[: len(table.partition_by)]:
+            by = ", ".join(f'"{name}"' for name in table.partition_by)
+            connection.execute(f'create index on core."{table.name}" ({by})'.encode())
+        if any(column.name == "person_key" for column in table.columns[1:]):
+            connection.execute(f'create index on core."{table.name}" (person_key)'.encode())
+    _comment(connection, f'core."{table.name}"', "table", table.description)
+    for column in table.columns:
+        _comment(connection, f'core."{table.name}"."{column.name}"', "column", column.description)
+    return existing != wanted
+
+
+def _merge(connection: psycopg.Connection, members: list[Table]) -> dict[str, int]:
+    changed: dict[str, int] = {}
+
+    def run(table: Table, statement: str) -> None:
+        count = connection.execute(statement.encode()).rowcount
+        if count:
+            changed[table.name] = changed.get(table.name, 0) + count
+
+    for table in members:
+        if table.is_dimension:
+            run(table, upsert_sql(table))
+    for table in members:
+        if not table.is_dimension:
+            run(table, delete_sql(table))
+            run(table, insert_sql(table))
+    for table in members:
+        if table.is_dimension:
+            run(table, delete_vanished_sql(table))
+    return dict(sorted(changed.items()))
+
+
+def _prove_keys(connection: psycopg.Connection, members: list[Table]) -> None:
+    """Declare each foreign key, not enforced, and prove it by one anti-join.
+
+    Raises:
+        PeelError: a reference leads nowhere; names table, column and count.
+    """
+    for table in members:
+        for column in table.columns:
+            if column.references is None:
+                continue
+            parent, key = column.references
+            row = connection.execute(
+                orphans_sql(table.name, column.name, parent, key, "core").encode()
+            ).fetchone()
+            if row is not None and row[0]:
+                raise PeelError(
+                    f"rows of {table.name} refer to no row of {parent}; last night stands.",
+                    column=column.name,
+                    rule="foreign_key",
+                    count=row[0],
+                )
+            name = f"{table.name}_{column.name}_fkey"
+            exists = connection.execute(
+                "select 1 from pg_constraint where conrelid = to_regclass(%s) and conname = %s",
+                (f'core."{table.name}"', name),
+            ).fetchone()
+            if not exists:
+                connection.execute(
+                    f'alter table core."{table.name}" add constraint "{name}" foreign key ("{column.name}")'
+                    f' references core."{parent}" ("{key}") not enforced'.encode()
+                )
+
+
+def _publish(connection: psycopg.Connection, members: list[Table], mart: list[View], *, remake: bool) -> None:
+    """Make the views of ``mart`` where they are missing or differ, and grant what readers may read."""
+    for table in members:
+        connection.execute(f'revoke all on core."{table.name}" from peel_analyst'.encode())
+        if not table.internal:
+            connection.execute(f'grant select on core."{table.name}" to peel_analyst'.encode())
+    for view in mart:
+        stamp = connection.execute(
+            "select obj_description(to_regclass(%s), 'pg_class')", (f'mart."{view.name}"',)
+        ).fetchone()
+        definition = connection.execute("select md5(%s)", (view.sql,)).fetchone()
+        label = f"{view.description} (definition {definition[0][:8] if definition else ''})"
+        if not remake and stamp is not None and stamp[0] == label:
+            continue
+        connection.execute(f'drop view if exists mart."{view.name}" cascade'.encode())
+        connection.execute(f'create view mart."{view.name}" as {view.sql}'.encode())
+        _comment(connection, f'mart."{view.name}"', "view", label)
+        for name, description in view.columns:
+            _comment(connection, f'mart."{view.name}"."{name}"', "column", description)
+    connection.execute(AS_OF.encode())
+    _comment(connection, "mart.as_of", "view", "The one row is the night that readers see")
+    connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
+
+
+def _drop_orphans(connection: psycopg.Connection, members: list[Table], mart: list[View]) -> None:
+    """Drop what the manifest no longer describes."""
+    kept = {"core": {table.name for table in members}, "mart": {view.name for view in mart} | {"as_of"}}
+    for schema, name, kind in connection.execute(
+        "select relnamespace::regnamespace::text, relname, relkind from pg_class"
+        " where relnamespace in ('core'::regnamespace, 'mart'::regnamespace) and relkind in ('r', 'v')"
+    ).fetchall():
+        if name not in kept[schema]:
+            what = "table" if kind == "r" else "view"
+            connection.execute(f'drop {what} if exists {schema}."{name}" cascade'.encode())
+
+
+def _comment(connection: psycopg.Connection, target: str, kind: str, text: str) -> None:
+    connection.execute(
+        sql.SQL("comment on {} {} is {}").format(sql.SQL(kind), sql.SQL(target), sql.Literal(text))  # type: ignore[arg-type]
+    )
