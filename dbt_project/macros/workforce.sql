@@ -25,20 +25,15 @@
         coalesce(org_unit.org_type, 'UNKNOWN') as org_type,
         org_unit.bcu_code,
         org_unit.borough_code,
-        -- Counted FTE is capped at 1 for a person and group.
-        least(
-            1, sum(assignment.fte) over (
-                partition by month.month_end, assignment.person_key, assignment.workforce_group
-            )
-        )::numeric(6, 3) as fte,
-        sum(assignment.fte) over (
-            partition by month.month_end, assignment.person_key, assignment.workforce_group
-        ) > 1 as is_fte_capped,
+        -- Counted FTE is capped at 1 for a person and group; unpaid groups are counted in heads only.
+        case
+            when assignment.workforce_group in ('SC', 'PSV', 'VPC') then 0
+            else least(1, sum(assignment.fte) over person_in_group)
+        end::numeric(6, 3) as fte,
+        sum(assignment.fte) over person_in_group > 1 as is_fte_capped,
         assignment.assignment_status not in ('SECONDED_OUT', 'SECONDED_IN') as is_ho_headcount,
         assignment.assignment_status in ('ACTIVE', 'SUSPENDED', 'MATERNITY', 'UNPAID_LEAVE') as is_working_strength,
-        bool_or(assignment.is_held) over (
-            partition by month.month_end, assignment.person_key, assignment.workforce_group
-        ) or coalesce(detail.is_held, false) as is_held
+        bool_or(assignment.is_held) over person_in_group or coalesce(detail.is_held, false) as is_held
     from {{ months }} as month
     inner join {{ ref('int_assignment') }} as assignment
         on
@@ -58,6 +53,9 @@
             assignment.person_key = ethnicity.person_key
             and ethnicity.valid_from <= month.counted_on
             and (ethnicity.valid_to is null or ethnicity.valid_to > month.counted_on)
+    window person_in_group as (
+        partition by month.month_end, assignment.person_key, assignment.workforce_group
+    )
     order by
         month.month_end, assignment.person_key, assignment.workforce_group,
         assignment.is_primary desc, assignment.assignment_id

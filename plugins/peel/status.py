@@ -1,0 +1,199 @@
+"""What came, what was refused, what readers see: for ``peel status`` and the last lines of a night."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from peel import contracts
+from peel.errors import PeelError
+from peel.london import due_at, now
+from peel.settings import Settings
+from peel.warehouse import connect
+
+
+def document(settings: Settings) -> dict[str, Any]:
+    """Everything a program may want to know; counts, names and hashes, never a value.
+
+    Returns:
+        ``services``; ``night`` (what readers see); ``feeds`` with their chain and staleness;
+        ``deliveries`` with hashes, rows accepted and quarantined and gate results; ``builds``;
+        ``unusable_folders``.
+    """
+    found: dict[str, Any] = {"services": _services(settings)}
+    try:
+        found |= _warehouse(settings)
+    except PeelError as error:
+        found["warehouse"] = str(error)
+    return found
+
+
+def _services(settings: Settings) -> dict[str, str]:
+    from peel.local import airflow, postgres
+
+    return {"postgres": str(postgres.status(settings)), "airflow": str(airflow.status(settings))}
+
+
+def _warehouse(settings: Settings) -> dict[str, Any]:
+    with connect(settings, "ingest") as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+
+        def rows(query: str) -> list[dict[str, Any]]:
+            return cursor.execute(query.encode()).fetchall()
+
+        deliveries = rows(
+            "select feed, business_date, seq, delivery_id, state, reason, mode, source_kind, rows,"
+            " source_sha256, landed_sha256, watermark_from, watermark_to, extract_ts, landed_at"
+            " from audit.delivery order by business_date, feed, seq, source_sha256"
+        )
+        tables = rows(
+            "select delivery_id, table_name, file, rows, accepted, quarantined, source_sha256, landed_sha256,"
+            " contract_version from audit.delivery_table order by delivery_id, table_name"
+        )
+        results = rows(
+            "select delivery_id, count(*) filter (where outcome = 'passed') as passed,"
+            " count(*) filter (where outcome = 'failed') as failed,"
+            " count(*) filter (where outcome = 'not evaluated') as not_evaluated"
+            " from audit.gate_result group by delivery_id"
+        )
+        failures = rows(
+            "select delivery_id, table_name, column_name, rule, on_failure, checked, failed from audit.gate_result"
+            " where outcome = 'failed' order by delivery_id, table_name, column_name, rule"
+        )
+        builds = rows(
+            "select b.build_id, b.business_date, b.state, b.reason, b.started_at, b.finished_at,"
+            " cardinality(b.months) as months, b.deliveries, s.switched_at, s.rows as rows_changed"
+            " from audit.build b left join lateral (select switched_at, rows from audit.switch s"
+            " where s.build_id = b.build_id order by switch_id desc limit 1) s on true order by b.started_at desc limit 20"
+        )
+        switched = rows("select build_id, business_date from audit.switched_build")
+        unusable = rows("select feed, path, reason from audit.unusable_folder order by feed, path")
+    by_table: dict[str, list[dict[str, Any]]] = {}
+    for table in tables:
+        by_table.setdefault(table.pop("delivery_id"), []).append(table)
+    failed: dict[str, list[dict[str, Any]]] = {}
+    for failure in failures:
+        failed.setdefault(failure.pop("delivery_id"), []).append(failure)
+    counts = {row.pop("delivery_id"): row for row in results}
+    for delivery in deliveries:
+        key = delivery["delivery_id"]
+        delivery["tables"] = by_table.get(key, [])
+        delivery["gate"] = {**counts.get(key, {}), "failures": failed.get(key, [])}
+    return {
+        "night": switched[0] if switched else None,
+        "feeds": _feeds(settings, deliveries),
+        "deliveries": deliveries,
+        "builds": builds,
+        "unusable_folders": unusable,
+    }
+
+
+def _feeds(settings: Settings, deliveries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for feed in contracts.feeds(settings.contracts, validate=False):
+        mine = [delivery for delivery in deliveries if delivery["feed"] == feed.name]
+        applied = [delivery["business_date"] for delivery in mine if delivery["state"] == "applied"]
+        waiting = [delivery for delivery in mine if delivery["state"] == "waiting"]
+        latest = max(applied, default=None)
+        overdue = False
+        if latest is not None and feed.due_time is not None:
+            import datetime as dt
+
+            overdue = now() >= due_at(latest + dt.timedelta(days=1), feed.due_time)
+        found.append(
+            {
+                "feed": feed.name,
+                "cadence": feed.cadence,
+                "source_kind": feed.source_kind,
+                "latest_applied": latest,
+                "is_stale": bool(waiting) or overdue,
+                "waiting": len(waiting),
+                "missing_link": waiting[0]["reason"] if waiting else None,
+            }
+        )
+    return found
+
+
+def lines(settings: Settings) -> list[str]:
+    """The same for a person: what readers see, each feed, and whatever needs someone."""
+    found = document(settings)
+    told = [f"{name:<10} {state}" for name, state in found["services"].items()]
+    if "warehouse" in found:
+        return [*told, f"warehouse  {found['warehouse']}"]
+    night = found["night"]
+    told.append(
+        f"readers    see the night of {night['business_date']}, build {night['build_id']}"
+        if night
+        else "readers    see nothing yet"
+    )
+    for feed in found["feeds"]:
+        stale = "  STALE" if feed["is_stale"] else ""
+        told.append(f"{feed['feed']:<10} {feed['cadence']}, applied to {feed['latest_applied']}{stale}")
+        if feed["missing_link"]:
+            told.append(f"{'':<10} {feed['missing_link']} ({feed['waiting']} waiting)")
+    for delivery in found["deliveries"][-12:]:
+        held = sum(table["quarantined"] or 0 for table in delivery["tables"])
+        told.append(
+            f"  {delivery['business_date']} {delivery['feed']:<12} seq {delivery['seq']}  {delivery['delivery_id']}"
+            f"  {delivery['state']:<9} {delivery['rows']:>9,} rows, {held:,} quarantined"
+        )
+    for delivery in found["deliveries"]:
+        if delivery["state"] == "refused":
+            told.append(f"REFUSED    {delivery['reason']}")
+    told += [f"UNUSABLE   {folder['reason']}" for folder in found["unusable_folders"]]
+    for build in found["builds"][:1]:
+        if build["state"] == "failed":
+            told.append(f"FAILED     build {build['build_id']}: {build['reason']}")
+    return told
+
+
+def headlines(settings: Settings) -> list[str]:
+    """The headline indicators and where to look, marked with what is simulated."""
+    with connect(settings, "publish") as connection:
+        exists = connection.execute("select to_regclass('mart.as_of')").fetchone()
+        if exists is None or exists[0] is None:
+            return ["No night is complete yet: see `peel status`."]
+        night = connection.execute("select business_date, statement from mart.as_of").fetchone()
+        shown = connection.execute(
+            """
+            select distinct on (indicator_id, ethnic_group)
+                indicator_id, ethnic_group, value, denominator, comparator_value, period_end
+            from mart.indicator_observation
+            where
+                area_code = 'E23000001' and rank_group = 'all' and value is not null
+                and (
+                    (indicator_id = 'K01' and basis = 'HO_HEADCOUNT, stated')
+                    or (indicator_id = 'K02' and ethnic_group = 'Black')
+                    or (indicator_id = 'K03' and ethnic_group = 'Ethnic minority')
+                    or indicator_id = 'K05'
+                    or (indicator_id = 'K07' and dimension = 'financial_year; route all')
+                    or (indicator_id = 'K08' and dimension = 'rolling_12_months; excluding transfers')
+                )
+            order by indicator_id, ethnic_group, period_end desc
+            """
+        ).fetchall()
+        residents = connection.execute(
+            """
+            select p.census_year, sum(p.residents) filter (where e.is_ethnic_minority)::numeric / sum(p.residents)
+            from mart.population p join mart.dim_ethnicity e using (ethnicity_code)
+            group by p.census_year order by p.census_year
+            """
+        ).fetchall()
+    names = {
+        "K01": "Officers from an ethnic minority (excluding White minorities), of those who stated",
+        "K02": "Black officers, of those who stated",
+        "K05": "Women among officers",
+        "K07": "Candidates from an ethnic minority, this financial year",
+        "K08": "Joiners from an ethnic minority, last 12 months, without transfers",
+    }
+    told = ["", f"London, the night of {night[0] if night else '?'}"]
+    if residents:
+        years = ", ".join(f"{share * 100:.1f}% ({year})" for year, share in residents)
+        told.append(f"  {'Londoners from an ethnic minority, all 33 areas':<84}{years}")
+    for indicator, _, value, denominator, _, _ in shown:
+        if indicator in names and denominator >= 30:
+            told.append(f"  {names[indicator]:<84}{value * 100:.1f}%")
+    if night:
+        told.append(f"  {night[1]}")
+    return told
