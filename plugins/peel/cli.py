@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"peel {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
         return added
@@ -46,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     status = command("status", _status, "what came, what was refused, what readers see")
     status.add_argument("--json", action="store_true", help="everything, for programs")
     night = command("night", _night, "run one night")
-    night.add_argument("date", metavar="DATE", nargs="?", help="business date, YYYY-MM-DD; yesterday in London if left out")
+    night.add_argument(
+        "date", metavar="DATE", nargs="?", help="business date, YYYY-MM-DD; yesterday in London if left out"
+    )
     night.add_argument("--direct", action="store_true", help="in this process, without Airflow")
     night.add_argument("--no-delivery", action="store_true", help="take what the sources hold; simulate nothing")
     dsn = command("dsn", _dsn, "print a connection URL, password included")
@@ -137,7 +141,13 @@ def _sql(here: Settings, options: argparse.Namespace) -> int:
     from peel.local import postgres
 
     p = warehouse.parameters(here, options.role)
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+    names = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "user": "PGUSER",
+        "password": "PGPASSWORD",
+        "dbname": "PGDATABASE",
+    }
     names |= {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
     connection = {names[key]: value for key, value in p.items() if key in names}
     rest = [argument for argument in options.rest if argument != "--"]

@@ -30,7 +30,7 @@ class PeelError(Exception):
     do: str | None = None
 
     def __str__(self) -> str:
-        """The one line: ``feed hr, delivery 2026-01-31/1, file …, rule …, count …: what. Do this.``"""
+        """The one line, such as ``feed hr, delivery 2026-01-31/1, rule checksum: what. Do this.``."""
         where = [
             f"{name} {value}"
             for name, value in (

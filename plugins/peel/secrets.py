@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets as random_secrets
 from pathlib import Path
@@ -54,10 +55,8 @@ def _create(path: Path, value: str) -> None:
             file.write(value + "\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(temporary, path)  # the first to arrive wins; nobody ever reads half a secret
-        except FileExistsError:
-            pass
     except OSError as error:
         raise ConfigurationError(
             f"The secret {path.name} could not be written ({error.strerror}).",

@@ -79,18 +79,20 @@ def connect(settings: Settings, role: str, *, autocommit: bool = False) -> Itera
     Raises:
         PeelError: any database error, by SQLSTATE only.
     """
-    with value_free(role):
-        with psycopg.connect(
+    with (
+        value_free(role),
+        psycopg.connect(
             **parameters(settings, role),  # type: ignore[arg-type]
             autocommit=autocommit,
             application_name=f"peel {role.removeprefix('peel_')}",
             options="-c timezone=UTC -c datestyle=ISO,YMD",
             connect_timeout=15,
-        ) as connection:
-            connection.execute("set client_min_messages = error")
-            if not autocommit:
-                connection.commit()
-            yield connection
+        ) as connection,
+    ):
+        connection.execute("set client_min_messages = error")
+        if not autocommit:
+            connection.commit()
+        yield connection
 
 
 @contextmanager
@@ -123,9 +125,7 @@ def database_error(error: psycopg.Error, what: str) -> PeelError:
         "53100": "The disk is full: free space and run the step again.",
         "57P01": "The server was stopped; run the step again.",
     }.get(state, "Nothing was changed; run the step again, or look up the SQLSTATE.")
-    return PeelError(
-        f"the database refused, SQLSTATE {state} {type(error).__name__}{place}, as {what}.", do=advice
-    )
+    return PeelError(f"the database refused, SQLSTATE {state} {type(error).__name__}{place}, as {what}.", do=advice)
 
 
 def bootstrap(settings: Settings) -> None:

@@ -33,9 +33,7 @@ class Due:
     @property
     def build_id(self) -> str:
         """12 hex digits of what the build stands on: the same contents have the same name."""
-        contents = "\n".join(
-            [str(self.business_date), self.checksum, *self.deliveries, *map(str, self.decisions)]
-        )
+        contents = "\n".join([str(self.business_date), self.checksum, *self.deliveries, *map(str, self.decisions)])
         return hashlib.sha256(contents.encode()).hexdigest()[:12]
 
 
@@ -83,9 +81,7 @@ def build(settings: Settings) -> str | None:
     with connect(settings, "transform") as connection:
         connection.execute("select pg_advisory_lock(hashtext('peel build'))")
         connection.commit()
-        due = find_due(
-            connection, all_feeds, dbt.checksum(settings), now(), arriving(settings, connection, all_feeds)
-        )
+        due = find_due(connection, all_feeds, dbt.checksum(settings), now(), arriving(settings, connection, all_feeds))
         if due is None:
             return None
         _begin(connection, due)
@@ -101,9 +97,7 @@ def build(settings: Settings) -> str | None:
             raise
         months = [
             row[0]
-            for row in connection.execute(
-                "select month_end from next.int_affected_workforce_month order by month_end"
-            )
+            for row in connection.execute("select month_end from next.int_affected_workforce_month order by month_end")
         ]
         connection.execute("update audit.build set months = %s where build_id = %s", (months, due.build_id))
         _end(connection, due.build_id, "built", None)

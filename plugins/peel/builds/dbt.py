@@ -17,7 +17,7 @@ from peel.warehouse import parameters
 
 
 def program(settings: Settings) -> Path:
-    """dbt's executable, in the environment beside its project or where ``PEEL_DBT`` says.
+    """Dbt's executable, in the environment beside its project or where ``PEEL_DBT`` says.
 
     Raises:
         ConfigurationError: that environment has not been made.

@@ -71,9 +71,7 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
     with connect(settings, "transform") as connection:
         connection.execute("select pg_advisory_lock(hashtext('peel build'))")
         connection.commit()
-        state = connection.execute(
-            "select state from audit.build where build_id = %s", (build_id,)
-        ).fetchone()
+        state = connection.execute("select state from audit.build where build_id = %s", (build_id,)).fetchone()
         if state is not None and state[0] == "switched":
             return {}
         if state is None or state[0] != "gated":
@@ -83,9 +81,7 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         _prove_keys(connection, members)
         _publish(connection, members, mart, remake=bool(reshaped))
         _drop_orphans(connection, members, mart)
-        connection.execute(
-            "insert into audit.switch (build_id, rows) values (%s, %s)", (build_id, Jsonb(changed))
-        )
+        connection.execute("insert into audit.switch (build_id, rows) values (%s, %s)", (build_id, Jsonb(changed)))
         connection.execute(
             "update audit.build set state = 'switched', finished_at = clock_timestamp() where build_id = %s",
             (build_id,),
@@ -121,8 +117,7 @@ def _shape(connection: psycopg.Connection, table: Table) -> bool:
     if existing != wanted:
         connection.execute(f'drop table if exists core."{table.name}" cascade'.encode())
         columns = ", ".join(
-            f'"{column.name}" {column.type}{" not null" if column.not_null else ""}'
-            for column in table.columns
+            f'"{column.name}" {column.type}{" not null" if column.not_null else ""}' for column in table.columns
         )
         key = ", ".join(f'"{name}"' for name in table.key)
         connection.execute(f'create table core."{table.name}" ({columns}, primary key ({key}))'.encode())
@@ -169,9 +164,7 @@ def _prove_keys(connection: psycopg.Connection, members: list[Table]) -> None:
             if column.references is None:
                 continue
             parent, key = column.references
-            row = connection.execute(
-                orphans_sql(table.name, column.name, parent, key, "core").encode()
-            ).fetchone()
+            row = connection.execute(orphans_sql(table.name, column.name, parent, key, "core").encode()).fetchone()
             if row is not None and row[0]:
                 raise PeelError(
                     f"rows of {table.name} refer to no row of {parent}; last night stands.",
@@ -228,6 +221,4 @@ def _drop_orphans(connection: psycopg.Connection, members: list[Table], mart: li
 
 
 def _comment(connection: psycopg.Connection, target: str, kind: str, text: str) -> None:
-    connection.execute(
-        sql.SQL("comment on {} {} is {}").format(sql.SQL(kind), sql.SQL(target), sql.Literal(text))  # type: ignore[arg-type]
-    )
+    connection.execute(sql.SQL("comment on {} {} is {}").format(sql.SQL(kind), sql.SQL(target), sql.Literal(text)))

@@ -158,9 +158,9 @@ def _contract(document: dict[str, Any], path: Path, checksum: str) -> Contract:
     if not table.get("dataGranularityDescription"):
         raise fail("dataGranularityDescription must say what each row is")
     columns = tuple(_column(entry, fail) for entry in table["properties"])
-    rules = tuple(
-        rule for entry in table["properties"] for rule in _rules(entry, entry["name"], fail)
-    ) + tuple(_rules(table, None, fail))
+    rules = tuple(rule for entry in table["properties"] for rule in _rules(entry, entry["name"], fail)) + tuple(
+        _rules(table, None, fail)
+    )
     contract = Contract(
         name=name,
         feed=document["dataProduct"],

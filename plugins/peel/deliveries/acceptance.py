@@ -158,7 +158,10 @@ def _gate(delivery: Delivery, earlier: Sequence[Delivery], accepted_anyway: froz
     if delivery.source_sha256 in accepted_anyway:
         return Verdict("applied", None, volumes)
     if delivery.refused_by or whole:
-        parts = [*delivery.refused_by, *(f"{name}: {', '.join(rules)}" for name, rules in sorted(whole.items()))]
+        parts = [
+            *delivery.refused_by,
+            *(f"{name}: {', '.join(rules)}" for name, rules in sorted(whole.items())),
+        ]
         return Verdict("refused", f"refused by {'; '.join(parts)}", volumes, alone)
     return Verdict("applied", None, volumes, alone)
 
@@ -184,9 +187,7 @@ def _volume(table: Table, delivery: Delivery, earlier: Sequence[Delivery]) -> Vo
     return Volume(table.name, table.rows, low, max(high, table.volume_floor))
 
 
-def _full(
-    fit: Sequence[Delivery], verdicts: dict[str, Verdict]
-) -> tuple[list[tuple[dt.date, Delivery]], str | None]:
+def _full(fit: Sequence[Delivery], verdicts: dict[str, Verdict]) -> tuple[list[tuple[dt.date, Delivery]], str | None]:
     """The last delivery of a date holds."""
     winners: dict[dt.date, Delivery] = {}
     for delivery in fit:

@@ -101,9 +101,7 @@ def land_feed(settings: Settings, feed: Feed) -> LandReport:
 def _keys(settings: Settings, connection: psycopg.Connection) -> Keys:
     epochs = {
         (name, epoch): fingerprint
-        for name, epoch, fingerprint in connection.execute(
-            "select key_name, epoch, fingerprint from audit.key_epoch"
-        )
+        for name, epoch, fingerprint in connection.execute("select key_name, epoch, fingerprint from audit.key_epoch")
     }
     keys = load_keys(settings, create=not epochs)
     for name, epoch in (("land", keys.land_epoch), ("warehouse", keys.warehouse_epoch)):
@@ -126,7 +124,8 @@ def _land(
     settings: Settings, connection: psycopg.Connection, feed: Feed, found: folders.Found, keys: Keys
 ) -> tuple[str | None, str | None]:
     """Land one folder; the delivery's id, and the refusal's line if it was refused."""
-    assert found.business_date is not None and found.seq is not None
+    assert found.business_date is not None
+    assert found.seq is not None
     manifest: Manifest | None = None
     refusal: DeliveryRefused | None = None
     try:
@@ -273,9 +272,7 @@ def _write_table(contract: Contract, path: Path, file: ManifestFile, target: Pat
     return landed
 
 
-def _steps(
-    contract: Contract, header: list[str], landed: Landed, keys: Keys
-) -> list[tuple[int, Callable[[str], str]]]:
+def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) -> list[tuple[int, Callable[[str], str]]]:
     """For each landed column, the place of its source field and what becomes of it."""
     if len(set(header)) != len(header):
         raise _Unfit("header", "a column's name stands twice.", count=len(header) - len(set(header)))
@@ -285,9 +282,7 @@ def _steps(
         # Undeclared names are not shown here: a file without a header would show its first row.
         raise _Unfit("header", f"columns are missing: {', '.join(missing)}.", count=len(missing))
     landed.undeclared = [name for name in header if name not in declared]
-    return [
-        (header.index(column.source), _conversion(column, landed.counts, keys)) for column in contract.columns
-    ]
+    return [(header.index(column.source), _conversion(column, landed.counts, keys)) for column in contract.columns]
 
 
 def _conversion(column: Column, counts: dict[tuple[str, str], int], keys: Keys) -> Callable[[str], str]:
@@ -337,7 +332,7 @@ def _plain(column: Column, count: Callable[[str], None]) -> Callable[[str], str]
             if shape is not None:
                 count(f"identifier_shape_{shape}")
                 return ""
-            if not value.isprintable() and any(c < " " and c not in "\t\r\n" or c == "\x7f" for c in value):
+            if not value.isprintable() and any((c < " " and c not in "\t\r\n") or c == "\x7f" for c in value):
                 count("control_characters")
                 return ""
         if len(seen) >= _SEEN:

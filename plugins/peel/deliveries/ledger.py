@@ -53,9 +53,7 @@ def feed_lock(connection: psycopg.Connection, feed: str) -> Iterator[None]:
 
 def state(connection: psycopg.Connection, delivery_id_: str) -> str | None:
     """A delivery's state, ``None`` when it is not known."""
-    row = connection.execute(
-        "select state from audit.delivery where delivery_id = %s", (delivery_id_,)
-    ).fetchone()
+    row = connection.execute("select state from audit.delivery where delivery_id = %s", (delivery_id_,)).fetchone()
     return row[0] if row else None
 
 
@@ -75,9 +73,7 @@ def known_folders(connection: psycopg.Connection, feed: str) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def remember_folder(
-    connection: psycopg.Connection, feed: str, path: str, fingerprint: str, delivery_id_: str
-) -> None:
+def remember_folder(connection: psycopg.Connection, feed: str, path: str, fingerprint: str, delivery_id_: str) -> None:
     """Note a source folder as dealt with, so that it costs nothing while it does not change."""
     connection.execute(
         "insert into audit.source_folder (feed, path, fingerprint, delivery_id) values (%s, %s, %s, %s)"
@@ -90,17 +86,14 @@ def remember_folder(
 def record_unusable(connection: psycopg.Connection, feed: str, path: str, reason: str) -> bool:
     """Note a folder that names no delivery; true when it was not noted before."""
     inserted = connection.execute(
-        "insert into audit.unusable_folder (feed, path, reason) values (%s, %s, %s)"
-        " on conflict do nothing",
+        "insert into audit.unusable_folder (feed, path, reason) values (%s, %s, %s) on conflict do nothing",
         (feed, path, reason),
     )
     connection.commit()
     return inserted.rowcount == 1
 
 
-def record_landed(
-    connection: psycopg.Connection, delivery: Delivery, feed: Feed, tables: dict[str, Landed]
-) -> None:
+def record_landed(connection: psycopg.Connection, delivery: Delivery, feed: Feed, tables: dict[str, Landed]) -> None:
     """Record a delivery that stands in the landing store, with what landing counted."""
     manifest = delivery.manifest
     assert manifest is not None

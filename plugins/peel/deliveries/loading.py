@@ -18,9 +18,7 @@ from peel.errors import PeelError
 _CHUNK = 5_000
 
 
-def load_table(
-    connection: psycopg.Connection, contract: Contract, path: Path, delivery_id: str, keys: Keys
-) -> int:
+def load_table(connection: psycopg.Connection, contract: Contract, path: Path, delivery_id: str, keys: Keys) -> int:
     """Make ``delivery.<table>__<delivery_id>`` from a landed file, in the caller's transaction.
 
     Args:
@@ -47,7 +45,10 @@ def load_table(
     ]
     rows = 0
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as packed, connection.cursor().copy(copy_sql) as copy:
+        with (
+            gzip.open(path, "rt", encoding="utf-8", newline="") as packed,
+            connection.cursor().copy(copy_sql) as copy,
+        ):
             reader = csv.reader(packed, strict=True)
             if next(reader, None) != [column.name for column in contract.columns]:
                 raise PeelError("the landed file's header is not the contract's.", rule="landing_header")
@@ -89,13 +90,11 @@ def gate_view(connection: psycopg.Connection, contract: Contract, delivery_id: s
     typed = [column for column in contract.columns if not column.is_text]
     raw = "".join(f', t."{column.name}"' for column in contract.columns)
     casts = "".join(
-        f", case when pg_input_is_valid(t.\"{c.name}\", '{c.type}') then t.\"{c.name}\"::{c.type} end"
-        f' as "typed_{c.name}"'
+        f', case when pg_input_is_valid(t."{c.name}", \'{c.type}\') then t."{c.name}"::{c.type} end as "typed_{c.name}"'
         for c in typed
     )
     types = "".join(
-        f', case when "{c.name}" is not null and "typed_{c.name}" is null then 1 end as "_type_{c.name}"'
-        for c in typed
+        f', case when "{c.name}" is not null and "typed_{c.name}" is null then 1 end as "_type_{c.name}"' for c in typed
     )
     rules = "".join(
         f', case when {rule.unfit_when} then 1 end as "_{rule.name}"' for rule in contract.rules if rule.unfit_when
@@ -106,5 +105,5 @@ def gate_view(connection: psycopg.Connection, contract: Contract, delivery_id: s
     )
     grant = sql.SQL("grant select on {} to peel_gate")
     for relation in (table, view):
-        connection.execute(grant.format(sql.SQL(relation)))  # type: ignore[arg-type]
+        connection.execute(grant.format(sql.SQL(relation)))
     return view

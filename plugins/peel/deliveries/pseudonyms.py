@@ -132,9 +132,7 @@ def load_keys(settings: Settings, *, create: bool) -> Keys:
     try:
         document = json.loads(text)
         land, warehouse = (max(document[name], key=lambda e: e["epoch"]) for name in ("land", "warehouse"))
-        keys = Keys(
-            bytes.fromhex(land["key"]), bytes.fromhex(warehouse["key"]), land["epoch"], warehouse["epoch"]
-        )
+        keys = Keys(bytes.fromhex(land["key"]), bytes.fromhex(warehouse["key"]), land["epoch"], warehouse["epoch"])
     except (ValueError, KeyError, TypeError):
         raise ConfigurationError(
             "The file of HMAC keys is unreadable.", do="Restore it from a `peel backup` into var/secrets."

@@ -109,10 +109,10 @@ def read_manifest(folder: Path, feed: Feed, business_date: dt.date, seq: int) ->
         if held[key] != expected or isinstance(held[key], bool):
             raise refuse(f"manifest_{key}", f"{key} is not that of the folder and the contract.")
     try:
-        extract_ts = dt.datetime.fromisoformat(text("extract_ts"))
+        extract_ts: dt.datetime | None = dt.datetime.fromisoformat(text("extract_ts"))
     except ValueError:
-        extract_ts = dt.datetime.min
-    if extract_ts.tzinfo is None:
+        extract_ts = None
+    if extract_ts is None or extract_ts.tzinfo is None:
         raise refuse("manifest_extract_ts", "extract_ts is no timestamp with an offset.")
     watermarks = _watermarks(document, feed, refuse)
     return Manifest(

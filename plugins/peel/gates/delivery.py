@@ -100,11 +100,11 @@ def _record(
     if row_rules:
         gate.execute(b"drop table if exists pg_temp.broken")
         gate.execute(b"create temporary table broken (_row bigint, rule text)")
+        # The suite's queries name the view without its schema.
+        gate.execute(f"set local search_path = {view.split('.')[0]}".encode())
         for outcome in row_rules:
             query = (outcome.rows_query or "").strip().rstrip(";")
-            gate.execute(
-                f"insert into broken (_row, rule) select _row, '{_label(outcome)}' from ({query}) q".encode()
-            )
+            gate.execute(f"insert into broken (_row, rule) select _row, '{_label(outcome)}' from ({query}) q".encode())
         gate.execute(b"analyze pg_temp.broken")
         names = ", ".join(f'"{column.name}"' for column in contract.columns)
         values = ", ".join(f'v."{column.name}"' for column in contract.columns)
@@ -116,7 +116,8 @@ def _record(
             (delivery_id, business_date),
         ).rowcount
         row = gate.execute(
-            f"select count(*) from {quarantine} where delivery_id = %s and row_key is null".encode(), (delivery_id,)
+            f"select count(*) from {quarantine} where delivery_id = %s and row_key is null".encode(),
+            (delivery_id,),
         ).fetchone()
         unreadable = row[0] if row else 0
     total = gate.execute(f"select count(*) from {contract.relation('delivery', delivery_id)}".encode()).fetchone()

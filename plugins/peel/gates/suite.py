@@ -68,14 +68,10 @@ def rules(contract: Contract) -> tuple[Rule, ...]:
             )
         if column.values is not None:
             kwargs = {"value_set": list(column.values)}
-            implied.append(
-                Rule("listed_code", "expect_column_values_to_be_in_set", kwargs, "quarantine", column.name)
-            )
+            implied.append(Rule("listed_code", "expect_column_values_to_be_in_set", kwargs, "quarantine", column.name))
         if column.pattern is not None:
             kwargs_ = {"regex": column.pattern}
-            implied.append(
-                Rule("pattern", "expect_column_values_to_match_regex", kwargs_, "quarantine", column.name)
-            )
+            implied.append(Rule("pattern", "expect_column_values_to_match_regex", kwargs_, "quarantine", column.name))
     return (*implied, *contract.rules)
 
 
@@ -102,26 +98,35 @@ def run_suite(
         PeelError: an expectation could not be evaluated; by rule name only.
     """
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     with _quiet():
         context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
-        source = context.data_sources.add_postgres("warehouse", connection_string=url)
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        # The schema is the connection's search path: naming it on the asset is deprecated.
+        joined = "&" if "?" in url else "?"
+        path = f"{url}{joined}options=-csearch_path%3D{schema}"
+        source = context.data_sources.add_postgres("warehouse", connection_string=path)
         try:
-            asset = source.add_table_asset("table", table_name=view, schema_name=schema)
+            asset = source.add_table_asset("table", table_name=view)
             batch = asset.add_batch_definition_whole_table("all")
             expectations = gx.ExpectationSuite("suite")
             for position, rule in enumerate(suite):
                 expectations.add_expectation(_expectation(rule, position, typed))
             definition = gx.ValidationDefinition(name="gate", data=batch, suite=context.suites.add(expectations))
-            result = context.validation_definitions.add(definition).run(result_format=RESULT_FORMAT if find_rows else COUNTS_ONLY)
+            result = context.validation_definitions.add(definition).run(
+                result_format=RESULT_FORMAT if find_rows else COUNTS_ONLY
+            )
         except Exception as error:
             # Great Expectations puts values into its messages: only the kind of error goes on.
             raise PeelError(f"the gate could not be run ({type(error).__name__}).", rule="gate") from None
         finally:
             engine = source.get_execution_engine()
             engine.close()
-    by_position = {int(r.expectation_config.meta["position"]): r for r in result.results}
+    by_position: dict[int, Any] = {}
+    for found in result.results:
+        assert found.expectation_config is not None
+        by_position[int((found.expectation_config.meta or {})["position"])] = found
     return [_outcome(rule, by_position[position]) for position, rule in enumerate(suite)]
 
 
@@ -141,8 +146,7 @@ def _expectation(rule: Rule, position: int, typed: frozenset[str]) -> Any:
 
 def _outcome(rule: Rule, result: Any) -> Outcome:
     if (result.exception_info or {}).get("raised_exception") or any(
-        isinstance(info, dict) and info.get("raised_exception")
-        for info in (result.exception_info or {}).values()
+        isinstance(info, dict) and info.get("raised_exception") for info in (result.exception_info or {}).values()
     ):
         raise PeelError("the rule could not be evaluated.", rule=rule.name, column=rule.column)
     details = result.result or {}
@@ -158,11 +162,11 @@ def _outcome(rule: Rule, result: Any) -> Outcome:
 
 @contextmanager
 def _quiet() -> Any:
-    """Great Expectations reports progress on the terminal and sends statistics; neither here."""
+    """Great Expectations writes its own log of errors, values included; not here."""
     import logging
 
     logger = logging.getLogger("great_expectations")
-    level, os.environ["TQDM_DISABLE"] = logger.level, "1"
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield

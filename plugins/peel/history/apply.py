@@ -53,8 +53,9 @@ def apply_feed(settings: Settings, feed: Feed) -> ApplyReport:
     """
     report = ApplyReport()
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
+        accepted_anyway, bridges = _decisions(connection, feed)
         resolution = acceptance.resolve(
-            _deliveries(connection, feed), feed.tables, **_decisions(connection, feed)
+            _deliveries(connection, feed), feed.tables, accepted_anyway=accepted_anyway, bridges=bridges
         )
         keys = load_keys(settings, create=False) if resolution.verdicts else None
         ensure_tables(connection, feed.contracts)
@@ -122,16 +123,14 @@ def _stale(feed: Feed, business_date: dt.date, extract_ts: dt.datetime) -> tuple
     return ("freshness",) if end - extract_ts > dt.timedelta(hours=hours) else ()
 
 
-def _decisions(connection: psycopg.Connection, feed: Feed) -> dict[str, object]:
+def _decisions(connection: psycopg.Connection, feed: Feed) -> tuple[frozenset[str], list[acceptance.Bridge]]:
     rows = connection.execute(
         "select kind, source_sha256, watermark_from, watermark_to from audit.decision"
         " where feed = %s and kind in ('accept', 'bridge') order by decision_id",
         (feed.name,),
     ).fetchall()
-    return {
-        "accepted_anyway": frozenset(row[1] for row in rows if row[0] == "accept"),
-        "bridges": [acceptance.Bridge(row[2], row[3]) for row in rows if row[0] == "bridge"],
-    }
+    accepted_anyway = frozenset(row[1] for row in rows if row[0] == "accept")
+    return accepted_anyway, [acceptance.Bridge(row[2], row[3]) for row in rows if row[0] == "bridge"]
 
 
 def _fold(
@@ -162,9 +161,7 @@ def _fold(
         same -= 1
     if len(standing) > same:
         _take_back(connection, contract, back_to)
-    connection.execute(
-        "delete from audit.applied where table_name = %s and position > %s", (contract.name, same)
-    )
+    connection.execute("delete from audit.applied where table_name = %s and position > %s", (contract.name, same))
     for position, (date, delivery_id) in enumerate(wanted[same:], start=same + 1):
         _ensure_loaded(settings, connection, feed, contract, delivery_id, keys)
         opened, closed = _apply(connection, contract, date, delivery_id)
@@ -215,9 +212,7 @@ def _ensure_loaded(
     gate_view(connection, contract, delivery_id)
 
 
-def _apply(
-    connection: psycopg.Connection, contract: Contract, date: dt.date, delivery_id: str
-) -> tuple[int, int]:
+def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, delivery_id: str) -> tuple[int, int]:
     """Apply one delivery's table at a date; versions opened and closed."""
     history, quarantine = contract.relation("history"), contract.relation("quarantine")
     view = f'{contract.relation("delivery", delivery_id)[:-1]}_gate"'
@@ -265,9 +260,7 @@ def _apply(
     return opened, closed
 
 
-def _settle_quarantine(
-    connection: psycopg.Connection, contract: Contract, parameters: dict[str, object]
-) -> None:
+def _settle_quarantine(connection: psycopg.Connection, contract: Contract, parameters: dict[str, object]) -> None:
     """Earlier quarantined rows are settled by a later delivery of their key, or of the whole table."""
     quarantine = contract.relation("quarantine")
     whole = "true" if contract.mode == "full" else "false"
@@ -293,14 +286,10 @@ def _settle_quarantine(
     )
 
 
-def _record(
-    connection: psycopg.Connection, feed: Feed, resolution: acceptance.Resolution, report: ApplyReport
-) -> None:
+def _record(connection: psycopg.Connection, feed: Feed, resolution: acceptance.Resolution, report: ApplyReport) -> None:
     """Write the verdicts to the ledger."""
-    before = dict(
-        connection.execute(
-            "select delivery_id, state from audit.delivery where feed = %s", (feed.name,)
-        ).fetchall()
+    before: dict[str, str] = dict(
+        connection.execute("select delivery_id, state from audit.delivery where feed = %s", (feed.name,)).fetchall()
     )
     for delivery_id, verdict in resolution.verdicts.items():
         reason = verdict.reason
@@ -337,14 +326,12 @@ def _record(
     )
 
 
-def _refusal_line(
-    connection: psycopg.Connection, feed: Feed, delivery_id: str, verdict: acceptance.Verdict
-) -> str:
+def _refusal_line(connection: psycopg.Connection, feed: Feed, delivery_id: str, verdict: acceptance.Verdict) -> str:
     """The first rule that refused the delivery, with file, column and count; how many more there are."""
     date, seq = connection.execute(
         "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
     ).fetchone() or (None, None)
-    files = dict(
+    files: dict[str, str] = dict(
         connection.execute(
             "select table_name, file from audit.delivery_table where delivery_id = %s", (delivery_id,)
         ).fetchall()
@@ -354,9 +341,7 @@ def _refusal_line(
         " and on_failure = 'refuse' and outcome = 'failed' order by table_name, column_name, rule",
         (delivery_id,),
     ).fetchall()
-    failed += [
-        (volume.table, "", "volume", volume.rows) for volume in verdict.volumes if volume.outcome == "failed"
-    ]
+    failed += [(volume.table, "", "volume", volume.rows) for volume in verdict.volumes if volume.outcome == "failed"]
     unique = {(row[0], row[1], row[2]): row for row in failed}
     rows = list(unique.values()) or [("", "", "freshness", None)]
     table, column, rule, count = rows[0]

@@ -61,9 +61,7 @@ def _history(connection: psycopg.Connection, contract: Contract) -> None:
     connection.execute(
         f'create unique index if not exists "{plain}_open" on {relation} (row_key) where known_to is null'.encode()
     )
-    connection.execute(
-        f'create index if not exists "{plain}_known" on {relation} (known_from, known_to)'.encode()
-    )
+    connection.execute(f'create index if not exists "{plain}_known" on {relation} (known_from, known_to)'.encode())
     text = f"Each row is a version of {contract.each_row_is}; known from and to by business date"
     _comment(connection, relation, text, {column.name: column.description for column in contract.columns})
     held = f'{relation[:-1]}_held"'
@@ -77,7 +75,7 @@ def _history(connection: psycopg.Connection, contract: Contract) -> None:
         f"comment on view {held} is 'Each row is a key that was delivered and is in quarantine'".encode()
     )
     for name in (relation, held):
-        connection.execute(sql.SQL("grant select on {} to peel_transform").format(sql.SQL(name)))  # type: ignore[arg-type]
+        connection.execute(sql.SQL("grant select on {} to peel_transform").format(sql.SQL(name)))
 
 
 def _widen(connection: psycopg.Connection, contract: Contract, relation: str) -> None:
@@ -129,13 +127,11 @@ def _quarantine(connection: psycopg.Connection, contract: Contract) -> None:
             "resolution": "How it was settled: superseded, vanished, repeated, readmitted or discarded",
         },
     )
-    connection.execute(
-        sql.SQL("grant select, insert, delete on {} to peel_gate").format(sql.SQL(relation))  # type: ignore[arg-type]
-    )
+    connection.execute(sql.SQL("grant select, insert, delete on {} to peel_gate").format(sql.SQL(relation)))
 
 
 def _comment(connection: psycopg.Connection, relation: str, table: str, columns: dict[str, str]) -> None:
-    target = sql.SQL(relation)  # type: ignore[arg-type]
+    target = sql.SQL(relation)
     connection.execute(sql.SQL("comment on table {} is {}").format(target, sql.Literal(table)))
     for name, text in columns.items():
         connection.execute(

@@ -1,0 +1,191 @@
+"""Shared by all tests: one PostgreSQL for the session, a database and a folder of its own for each test."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from peel import night, warehouse
+from peel.local import postgres
+from peel.settings import Settings
+
+HOME = Path(__file__).resolve().parents[1]
+SHARED = HOME.parent / "shared" / "data"
+
+TEST_KEYS = json.dumps(
+    {
+        name: [{"epoch": 1, "since": "2026-01-01", "until": None, "key": digit * 64}]
+        for name, digit in (("land", "1"), ("warehouse", "2"))
+    }
+)
+os.environ["PEEL_SECRET_HMAC_KEYS"] = TEST_KEYS
+os.environ["GX_ANALYTICS_ENABLED"] = "false"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real public data for tests, where it stands beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the public data for tests (../shared/data) is not beside the project")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Settings]:
+    """A PostgreSQL of Peel's own, with an empty bootstrapped warehouse that others are copied from."""
+    folder = Path(tempfile.mkdtemp(prefix="peel-server-"))
+    folder.chmod(0o755)
+    settings = Settings(HOME, folder / "var", folder / "var" / "sources", folder / "var" / "landing")
+    try:
+        postgres.up(settings, lambda _: None)
+        warehouse.bootstrap(settings)
+        yield settings
+    finally:
+        postgres.remove(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_warehouse(server: Settings, var: Path, home: Path = HOME) -> Settings:
+    """A fresh warehouse: a database of its own on the session's server, everything else below ``var``."""
+    owner = warehouse.parameters(server, "owner")
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+        connection.execute(f"create database {name} template peel")
+        connection.execute(f"revoke connect on database {name} from public")
+    settings = Settings(
+        home,
+        var,
+        var / "sources",
+        var / "landing",
+        warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": name}),
+        scale=0.02,
+    )
+    settings.secrets.mkdir(parents=True, exist_ok=True)
+    for secret in server.secrets.iterdir():
+        if secret.name.startswith("peel_"):
+            shutil.copy2(secret, settings.secrets / secret.name)
+    warehouse.bootstrap(settings)
+    return settings
+
+
+def drop_warehouse(server: Settings, settings: Settings) -> None:
+    """Remove a warehouse made by :func:`copy_warehouse`."""
+    name = conninfo.conninfo_to_dict(settings.warehouse_dsn or "")["dbname"]
+    owner = warehouse.parameters(server, "owner")
+    with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+
+
+def point_environment_at(patch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """Let everything that loads its own settings find this installation."""
+    patch.setenv("PEEL_HOME", str(settings.home))
+    patch.setenv("PEEL_VAR", str(settings.var))
+    patch.setenv("PEEL_SOURCES", str(settings.sources))
+    patch.setenv("PEEL_LANDING", str(settings.landing))
+    patch.setenv("PEEL_WAREHOUSE_DSN", settings.warehouse_dsn or "")
+    patch.setenv("SCALE", str(settings.scale))
+
+
+@pytest.fixture
+def here(server: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """An installation of this repository with an empty warehouse of its own."""
+    settings = copy_warehouse(server, tmp_path / "var")
+    point_environment_at(monkeypatch, settings)
+    yield settings
+    drop_warehouse(server, settings)
+
+
+@pytest.fixture
+def with_contracts(
+    here: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[dict[str, str]], Settings]:
+    """Give the installation other contracts: a file name below ``expectations/`` and its text, for each."""
+
+    def make(contracts: dict[str, str]) -> Settings:
+        home = tmp_path / "home"
+        for name, text in contracts.items():
+            path = home / "expectations" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (home / "dbt_project").mkdir(exist_ok=True)
+        monkeypatch.setenv("PEEL_HOME", str(home))
+        return dataclasses.replace(here, home=home)
+
+    return make
+
+
+NIGHT = "2026-03-10"  # a Tuesday in the middle of a month and of a financial year's last quarter
+
+
+@pytest.fixture(scope="session")
+def london_night(server: Settings) -> Iterator[Settings]:
+    """One whole night of a small simulated force, run in this process; tests only read it."""
+    folder = Path(tempfile.mkdtemp(prefix="peel-night-"))
+    folder.chmod(0o755)
+    settings = copy_warehouse(server, folder / "var")
+    with pytest.MonkeyPatch.context() as patch:
+        point_environment_at(patch, settings)
+        night.run_direct(dt.date.fromisoformat(NIGHT), lambda _: None)
+    yield settings
+    drop_warehouse(server, settings)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def night_copy(
+    server: Settings, london_night: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """A copy of that night that a test may change."""
+    var = tmp_path / "var"
+    shutil.copytree(london_night.var, var)
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    template = conninfo.conninfo_to_dict(london_night.warehouse_dsn or "")["dbname"]
+    owner = warehouse.parameters(server, "owner")
+    with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template}")
+        connection.execute(f"revoke connect on database {name} from public")
+    settings = Settings(
+        HOME,
+        var,
+        var / "sources",
+        var / "landing",
+        warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": name}),
+        scale=london_night.scale,
+    )
+    warehouse.bootstrap(settings)
+    point_environment_at(monkeypatch, settings)
+    yield settings
+    drop_warehouse(server, settings)
+
+
+def dump(settings: Settings, *schemas: str) -> dict[str, list[str]]:
+    """Every row of every table of some schemas as text, ordered under ``collate "C"``.
+
+    Quarantine and history say which delivery a row came from; audit times are in no schema dumped here.
+    """
+    found: dict[str, list[str]] = {}
+    with warehouse.connect(settings, "owner") as connection:
+        tables = connection.execute(
+            "select relnamespace::regnamespace::text, relname from pg_class where relkind = 'r'"
+            " and relnamespace::regnamespace::text = any(%s) order by 1, 2",
+            (list(schemas),),
+        ).fetchall()
+        for schema, table in tables:
+            rows = connection.execute(
+                f'select t::text collate "C" from {schema}."{table}" t order by 1'
+            ).fetchall()
+            found[f"{schema}.{table}"] = [row[0] for row in rows]
+    return found
