@@ -1,23 +1,10 @@
 {#
   A model as it was last switched into `core`; empty on the first night and when everything is rebuilt,
   so that every key then counts as changed.
+
+  columns: names with types, for the empty form.
 #}
-{% macro last_switched(model) -%}
-    {%- set columns = model_columns(model) -%}
-    {%- set relation = none -%}
-    {%- if execute and not var('rebuild_all') -%}
-        {%- set relation = adapter.get_relation(target.database, 'core', model) -%}
-    {%- endif -%}
-    {%- if relation is none -%}
-        (select {{ columns | join(', ') }} from {{ ref(model) }} where false)
-    {%- else -%}
-        (select {{ columns | join(', ') }} from {{ relation }})
-    {%- endif -%}
-{%- endmacro %}
-
-
-{# The same where the model itself cannot be a parent: typed nulls stand in for the first night. #}
-{% macro last_switched_as(model, columns) -%}
+{% macro last_switched(model, columns) -%}
     {%- set relation = none -%}
     {%- if execute and not var('rebuild_all') -%}
         {%- set relation = adapter.get_relation(target.database, 'core', model) -%}
@@ -36,6 +23,7 @@
   fact: the model; affected: the model that lists rebuilt partitions; by: the partition's columns.
 #}
 {% macro whole(fact, affected, by) -%}
+    {%- set rebuilt = ref(affected) -%}
     {%- set relation = none -%}
     {%- if execute and not var('rebuild_all') -%}
         {%- set relation = adapter.get_relation(target.database, 'core', fact) -%}
@@ -46,7 +34,7 @@
     union all
     select {{ columns }} from {{ relation }} as switched
     where not exists (
-        select 1 from {{ ref(affected) }} as affected
+        select 1 from {{ rebuilt }} as affected
         where {% for name in by %}affected.{{ name }} = switched.{{ name }}{{ ' and ' if not loop.last }}{% endfor %}
     )
     {%- endif %}

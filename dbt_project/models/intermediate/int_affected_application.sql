@@ -5,7 +5,7 @@ tonight as (
 ),
 
 switched as (
-    select * from {{ last_switched_as('fct_application', column_types('fct_application')) }} as application
+    select * from {{ last_switched('fct_application', column_types('fct_application')) }} as application
 ),
 
 differing as (

@@ -14,7 +14,7 @@ tonight as (
 
 switched as (
     select movement.*
-    from {{ last_switched_as('fct_workforce_movement', column_types('fct_workforce_movement')) }} as movement
+    from {{ last_switched('fct_workforce_movement', column_types('fct_workforce_movement')) }} as movement
     inner join {{ ref('int_changed_person') }} as changed on movement.person_key = changed.person_key
 ),
 

@@ -15,7 +15,7 @@ tonight as (
 
 switched as (
     select snapshot.*
-    from {{ last_switched_as('fct_workforce_snapshot', column_types('fct_workforce_snapshot')) }} as snapshot
+    from {{ last_switched('fct_workforce_snapshot', column_types('fct_workforce_snapshot')) }} as snapshot
     inner join {{ ref('int_changed_person') }} as changed on snapshot.person_key = changed.person_key
 ),
 

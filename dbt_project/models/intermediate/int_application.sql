@@ -12,7 +12,7 @@ with passed as (
 select
     application.application_id,
     (date_trunc('month', application.applied_on) + interval '1 month' - interval '1 day')::date as applied_month_end,
-    coalesce(candidate.person_key, application.candidate_id) as person_key,
+    coalesce(candidate.person_key, {{ person_key('application.candidate_id') }}) as person_key,
     application.workforce_group,
     application.entry_route,
     coalesce(detail.ethnicity_code, 'NC') as ethnicity_code,

@@ -11,8 +11,10 @@ with latest as (
 
 select
     person_id,
-    first_value(person_id) over (
-        partition by coalesce(national_insurance_hash, person_id)
-        order by original_hire_date nulls last, person_id
-    ) as person_key
+    {{ person_key(
+        'first_value(person_id) over (
+            partition by coalesce(national_insurance_hash, person_id)
+            order by original_hire_date nulls last, person_id
+        )'
+    ) }} as person_key
 from latest

@@ -5,7 +5,7 @@ tonight as (
 ),
 
 switched as (
-    select * from {{ last_switched_as('fct_population', column_types('fct_population')) }} as population
+    select * from {{ last_switched('fct_population', column_types('fct_population')) }} as population
 )
 
 select

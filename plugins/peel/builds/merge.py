@@ -12,8 +12,6 @@ def delete_sql(table: Table) -> str:
     rest = [name for name in names if name not in table.key]
     equal = f" and ({_row('n', rest)}) is not distinct from ({_row('c', rest)})" if rest else ""
     stands = f'exists (select from next."{table.name}" n where {same}{equal})'
-    if table.is_dimension:
-        return f'delete from core."{table.name}" c where not {stands}'
     within = " and ".join(f'a."{name}" = c."{name}"' for name in table.partition_by)
     return (
         f'delete from core."{table.name}" c'
@@ -52,6 +50,24 @@ def insert_sql(table: Table) -> str:
         f'insert into core."{table.name}" ({listed}) select {listed} from next."{table.name}" n'
         f' where not exists (select from core."{table.name}" c where {same})'
     )
+
+
+def fill_sql(table: Table) -> str:
+    """SQL that fills a table of ``core`` that was just made; ``next`` then holds every partition."""
+    listed = ", ".join(f'"{column.name}"' for column in table.columns)
+    return f'insert into core."{table.name}" ({listed}) select {listed} from next."{table.name}"'
+
+
+def index_sql(table: Table) -> list[str]:
+    """SQL for the key and the indexes of a table of ``core``, after it was filled."""
+    key = ", ".join(f'"{name}"' for name in table.key)
+    statements = [f'alter table core."{table.name}" add primary key ({key})']
+    if table.partition_by and table.partition_by != table.key[: len(table.partition_by)]:
+        by = ", ".join(f'"{name}"' for name in table.partition_by)
+        statements.append(f'create index on core."{table.name}" ({by})')
+    if any(column.name == "person_key" for column in table.columns) and table.key[0] != "person_key":
+        statements.append(f'create index on core."{table.name}" (person_key)')
+    return statements
 
 
 def orphans_sql(child: str, column: str, parent: str, key: str, schema: str) -> str:

@@ -12,7 +12,15 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from peel.builds import dbt
-from peel.builds.merge import delete_sql, delete_vanished_sql, insert_sql, orphans_sql, upsert_sql
+from peel.builds.merge import (
+    delete_sql,
+    delete_vanished_sql,
+    fill_sql,
+    index_sql,
+    insert_sql,
+    orphans_sql,
+    upsert_sql,
+)
 from peel.builds.tables import Table, View, tables, views
 from peel.errors import PeelError
 from peel.settings import Settings
@@ -76,9 +84,9 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
             return {}
         if state is None or state[0] != "gated":
             raise PeelError("the build has not passed its gate.", rule="build_gated", do="Build again.")
-        reshaped = [table.name for table in members if _shape(connection, table)]
-        changed = _merge(connection, members)
-        _prove_keys(connection, members)
+        reshaped = {table.name for table in members if _shape(connection, table)}
+        changed, thinned = _merge(connection, members, reshaped)
+        _prove_keys(connection, members, reshaped | thinned)
         _publish(connection, members, mart, remake=bool(reshaped))
         _drop_orphans(connection, members, mart)
         connection.execute("insert into audit.switch (build_id, rows) values (%s, %s)", (build_id, Jsonb(changed)))
@@ -119,42 +127,47 @@ def _shape(connection: psycopg.Connection, table: Table) -> bool:
         columns = ", ".join(
             f'"{column.name}" {column.type}{" not null" if column.not_null else ""}' for column in table.columns
         )
-        key = ", ".join(f'"{name}"' for name in table.key)
-        connection.execute(f'create table core."{table.name}" ({columns}, primary key ({key}))'.encode())
-        if table.partition_by and table.partition_by != table.key[: len(table.partition_by)]:
-            by = ", ".join(f'"{name}"' for name in table.partition_by)
-            connection.execute(f'create index on core."{table.name}" ({by})'.encode())
-        if any(column.name == "person_key" for column in table.columns[1:]):
-            connection.execute(f'create index on core."{table.name}" (person_key)'.encode())
+        connection.execute(f'create table core."{table.name}" ({columns})'.encode())
     _comment(connection, f'core."{table.name}"', "table", table.description)
     for column in table.columns:
         _comment(connection, f'core."{table.name}"."{column.name}"', "column", column.description)
     return existing != wanted
 
 
-def _merge(connection: psycopg.Connection, members: list[Table]) -> dict[str, int]:
+def _merge(connection: psycopg.Connection, members: list[Table], reshaped: set[str]) -> tuple[dict[str, int], set[str]]:
+    """Merge every table; rows changed by table, and the dimensions that lost rows."""
     changed: dict[str, int] = {}
+    thinned: set[str] = set()
 
-    def run(table: Table, statement: str) -> None:
+    def run(table: Table, statement: str) -> int:
         count = connection.execute(statement.encode()).rowcount
         if count:
             changed[table.name] = changed.get(table.name, 0) + count
+        return count
 
     for table in members:
-        if table.is_dimension:
+        if table.name in reshaped:
+            run(table, fill_sql(table))
+            for statement in index_sql(table):
+                connection.execute(statement.encode())
+    for table in members:
+        if table.is_dimension and table.name not in reshaped:
             run(table, upsert_sql(table))
     for table in members:
-        if not table.is_dimension:
+        if not table.is_dimension and table.name not in reshaped:
             run(table, delete_sql(table))
             run(table, insert_sql(table))
     for table in members:
-        if table.is_dimension:
-            run(table, delete_vanished_sql(table))
-    return dict(sorted(changed.items()))
+        if table.is_dimension and table.name not in reshaped and run(table, delete_vanished_sql(table)):
+            thinned.add(table.name)
+    return dict(sorted(changed.items())), thinned
 
 
-def _prove_keys(connection: psycopg.Connection, members: list[Table]) -> None:
+def _prove_keys(connection: psycopg.Connection, members: list[Table], suspect: set[str]) -> None:
     """Declare each foreign key, not enforced, and prove it by one anti-join.
+
+    Rows that were there before were proven then: tonight's are proven, and all of a table's where it or
+    the table it refers to is new or has lost rows.
 
     Raises:
         PeelError: a reference leads nowhere; names table, column and count.
@@ -164,7 +177,8 @@ def _prove_keys(connection: psycopg.Connection, members: list[Table]) -> None:
             if column.references is None:
                 continue
             parent, key = column.references
-            row = connection.execute(orphans_sql(table.name, column.name, parent, key, "core").encode()).fetchone()
+            schema = "core" if {table.name, parent} & suspect else "next"
+            row = connection.execute(orphans_sql(table.name, column.name, parent, key, schema).encode()).fetchone()
             if row is not None and row[0]:
                 raise PeelError(
                     f"rows of {table.name} refer to no row of {parent}; last night stands.",
