@@ -7,7 +7,7 @@ export UV_NO_PROGRESS := 1
 # The environments are this project's own, whatever shell they are made from.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run stop test test-fast lint clean lock
+.PHONY: help run stop test test-fast lint picture clean lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,34 @@ dbt_project/.venv/.run: .venv/bin/uv dbt_project/requirements.lock
 	@$(PYTHON) -m venv --without-pip dbt_project/.venv
 	@$(UV) pip sync --quiet --require-hashes --python dbt_project/.venv/bin/python dbt_project/requirements.lock
 	@touch $@
+
+run: .venv/.run dbt_project/.venv/.run ## start everything, run last night (or DATE=YYYY-MM-DD) and leave it running
+	@.venv/bin/peel night $(DATE)
+
+stop: ## stop what run started
+	@[ ! -e .venv/.run ] || .venv/bin/peel down
+
+test: .venv/.dev dbt_project/.venv/.run ## run every test
+	@.venv/bin/python -m pytest $(PYTEST)
+
+test-fast: .venv/.dev dbt_project/.venv/.run ## run the tests that take no more than a few seconds each
+	@.venv/bin/python -m pytest -m "not slow and not airflow" $(PYTEST)
+
+lint: .venv/.dev ## check style, types, import rules and SQL
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache
+	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project/models plugins/peel/warehouse.sql
+	@.venv/bin/sqlfluff lint --disable-progress-bar --templater placeholder plugins/peel/builds/sql
+	@echo "Style, types, import rules and SQL are as they should be."
+
+picture: .venv/.dev ## take the README's picture of the latest draft (needs Chromium)
+	@.venv/bin/peel picture docs/images/page.png
+
+clean: ## stop everything and remove environments and everything Peel wrote, keys included
+	@[ ! -e .venv/.run ] || .venv/bin/peel clean $(if $(YES),--yes)
+	@rm -rf .venv dbt_project/.venv dbt_project/target dbt_project/logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 lock: .venv/bin/uv ## compile the hashed lock files again
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --group build pyproject.toml -o requirements.lock

@@ -184,8 +184,6 @@ def dump(settings: Settings, *schemas: str) -> dict[str, list[str]]:
             (list(schemas),),
         ).fetchall()
         for schema, table in tables:
-            rows = connection.execute(
-                f'select t::text collate "C" from {schema}."{table}" t order by 1'
-            ).fetchall()
+            rows = connection.execute(f'select t::text collate "C" from {schema}."{table}" t order by 1').fetchall()
             found[f"{schema}.{table}"] = [row[0] for row in rows]
     return found

@@ -228,7 +228,8 @@ def test_a_volume_out_of_its_band_is_refused_once_three_dates_are_there(with_con
     assert report.states == {"applied": 3, "refused": 1}
     outcomes = rows(
         here,
-        "select outcome from audit.gate_result join audit.delivery using (delivery_id) where rule = 'volume' order by business_date",
+        "select outcome from audit.gate_result join audit.delivery using (delivery_id)"
+        " where rule = 'volume' order by business_date",
     )
     assert outcomes == [("not evaluated",)] * 3 + [("failed",)]
     assert "rule volume" in report.refused[0]

@@ -13,10 +13,10 @@ union all
 select
     census_year,
     area_code,
-    category_code,
-    'sex',
-    null,
-    category_code,
+    category_code as category,
+    'sex' as category_kind,
+    null::text as ethnicity_code,
+    category_code as sex_code,
     residents,
     obs_status
 from {{ ref('stg_census__sex') }}

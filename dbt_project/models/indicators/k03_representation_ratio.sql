@@ -44,7 +44,7 @@ residents as (
     inner join {{ ref('int_population_share') }} as population on period.period_end >= population.used_from
     where period.indicator_id = 'K03'
     order by
-        period.period_start, period.period_end, population.area_code, population.ethnic_group,
+        period.period_start asc, period.period_end asc, population.area_code asc, population.ethnic_group asc,
         population.census_year desc
 ),
 

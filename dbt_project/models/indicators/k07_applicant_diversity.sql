@@ -57,7 +57,7 @@ counted as (
             population.area_code = 'E23000001'
             and population.ethnic_group = 'Ethnic minority'
             and summed.period_end >= population.used_from
-    order by summed.period_start, summed.period_end, summed.entry_route, population.census_year desc
+    order by summed.period_start asc, summed.period_end asc, summed.entry_route asc, population.census_year desc
 )
 
 {{ observation(

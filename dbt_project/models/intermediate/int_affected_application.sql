@@ -9,9 +9,17 @@ switched as (
 ),
 
 differing as (
-    (select * from tonight except select * from switched)
+    (
+        select * from tonight
+        except
+        select * from switched
+    )
     union all
-    (select * from switched except select * from tonight)
+    (
+        select * from switched
+        except
+        select * from tonight
+    )
 )
 
 select distinct

@@ -2,9 +2,10 @@
 with passed as (
     select
         application_id,
-        {% for stage in ['SIFT', 'ASSESS', 'VET', 'OFFER'] -%}
-        min(event_on) filter (where stage_code = '{{ stage }}' and outcome = 'PASS') as {{ stage | lower }}_passed_on{{ ',' if not loop.last }}
-        {% endfor %}
+    {% for stage in ['SIFT', 'ASSESS', 'VET', 'OFFER'] -%}
+        min(event_on) filter (where stage_code = '{{ stage }}' and outcome = 'PASS')
+            as {{ stage | lower }}_passed_on{{ ',' if not loop.last }}
+    {% endfor %}
     from {{ ref('stg_recruitment__stage_event') }}
     group by application_id
 )

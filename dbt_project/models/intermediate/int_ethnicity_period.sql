@@ -7,7 +7,7 @@ with declared as (
     from {{ ref('stg_hr__sensitive') }} as declaration
     inner join {{ ref('int_person') }} as person on declaration.person_id = person.person_id
     where declaration.attribute = 'ETHNICITY'
-    order by person.person_key, declaration.declared_on, declaration.declared_ts desc, declaration.person_id
+    order by person.person_key asc, declaration.declared_on asc, declaration.declared_ts desc, declaration.person_id asc
 )
 
 select

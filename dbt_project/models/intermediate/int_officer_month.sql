@@ -39,18 +39,20 @@ select
     officer.sex_code,
     sum(officer.headcount) as headcount
 from officer
-cross join lateral (
-    select 'E23000001' as area_code
-    union all
-    select officer.bcu_code where officer.bcu_code <> 'none'
-    union all
-    select officer.borough_code where officer.borough_code <> 'none'
-) as area
-cross join lateral (
-    select 'all' as rank_group
-    union all
-    select officer.rank_group where area.area_code not like 'E09%'
-) as ranks
+cross join
+    lateral (
+        select 'E23000001' as area_code
+        union all
+        select officer.bcu_code where officer.bcu_code <> 'none'
+        union all
+        select officer.borough_code where officer.borough_code <> 'none'
+    ) as area
+cross join
+    lateral (
+        select 'all' as rank_group
+        union all
+        select officer.rank_group where area.area_code not like 'E09%'
+    ) as ranks
 group by
     officer.month_end,
     area.area_code,

@@ -6,7 +6,7 @@ with latest as (
         national_insurance_hash,
         original_hire_date
     from {{ ref('stg_hr__person') }}
-    order by person_id, effective_start_date desc, person_type
+    order by person_id asc, effective_start_date desc, person_type asc
 )
 
 select

@@ -9,5 +9,13 @@ switched as (
 )
 
 select
-    exists(select * from tonight except select * from switched)
-    or exists(select * from switched except select * from tonight) as is_changed
+    exists (
+        select * from tonight
+        except
+        select * from switched
+    )
+    or exists (
+        select * from switched
+        except
+        select * from tonight
+    ) as is_changed

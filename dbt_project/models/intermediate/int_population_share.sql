@@ -15,13 +15,33 @@ placed as (
 ),
 
 by_area as (
-    select census_year, area_code, ethnicity_code, residents from placed
+    select
+        census_year,
+        area_code,
+        ethnicity_code,
+        residents
+    from placed
     union all
-    select census_year, bcu_code, ethnicity_code, residents from placed where bcu_code is not null
+    select
+        census_year,
+        bcu_code,
+        ethnicity_code,
+        residents
+    from placed where bcu_code is not null
     union all
-    select census_year, 'E23000001', ethnicity_code, residents from placed where in_mps_area
+    select
+        census_year,
+        'E23000001',
+        ethnicity_code,
+        residents
+    from placed where in_mps_area
     union all
-    select census_year, 'E12000007', ethnicity_code, residents from placed
+    select
+        census_year,
+        'E12000007',
+        ethnicity_code,
+        residents
+    from placed
 ),
 
 by_group as (
@@ -32,13 +52,14 @@ by_group as (
         sum(by_area.residents) as residents
     from by_area
     inner join {{ ref('dim_ethnicity') }} as ethnicity on by_area.ethnicity_code = ethnicity.ethnicity_code
-    cross join lateral (
-        select ethnicity.five_group as ethnic_group
-        union all
-        select 'Ethnic minority' where ethnicity.is_ethnic_minority
-        union all
-        select 'All'
-    ) as groups
+    cross join
+        lateral (
+            select ethnicity.five_group as ethnic_group
+            union all
+            select 'Ethnic minority' where ethnicity.is_ethnic_minority
+            union all
+            select 'All'
+        ) as groups
     group by by_area.census_year, by_area.area_code, groups.ethnic_group
 )
 

@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'census_ethnic_group') }})
+with known as ({{ known('history', 'census_ethnic_group') }}
+)
 
 select
     census_year,

@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'census_sex') }})
+with known as ({{ known('history', 'census_sex') }}
+)
 
 select
     census_year,

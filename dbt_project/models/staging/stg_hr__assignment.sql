@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'hr_assignment') }})
+with known as ({{ known('history', 'hr_assignment') }}
+)
 
 select
     assignment_id,

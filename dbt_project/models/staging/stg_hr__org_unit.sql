@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'hr_org_unit') }})
+with known as ({{ known('history', 'hr_org_unit') }}
+)
 
 select
     org_unit_id,

@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'hr_person') }})
+with known as ({{ known('history', 'hr_person') }}
+)
 
 select
     person_id,

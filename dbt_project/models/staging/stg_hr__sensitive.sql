@@ -1,4 +1,5 @@
-with known as ({{ known('sensitive', 'hr_sensitive') }})
+with known as ({{ known('sensitive', 'hr_sensitive') }}
+)
 
 select
     person_id,

@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'hr_service_event') }})
+with known as ({{ known('history', 'hr_service_event') }}
+)
 
 select
     event_id,

@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'ats_application') }})
+with known as ({{ known('history', 'ats_application') }}
+)
 
 select
     application_id,

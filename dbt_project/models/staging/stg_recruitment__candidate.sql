@@ -1,4 +1,5 @@
-with known as ({{ known('sensitive', 'ats_candidate') }})
+with known as ({{ known('sensitive', 'ats_candidate') }}
+)
 
 select
     candidate_id,

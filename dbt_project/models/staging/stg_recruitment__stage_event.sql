@@ -1,4 +1,5 @@
-with known as ({{ known('history', 'ats_stage_event') }})
+with known as ({{ known('history', 'ats_stage_event') }}
+)
 
 select
     event_id,

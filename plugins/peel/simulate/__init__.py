@@ -1,0 +1,11 @@
+"""The simulated force: an invented Met that delivers HR and recruitment files every night.
+
+Nobody in it exists. Names, identifiers and addresses are invented and lie outside the ranges in
+use; numbers are near what has been published. It shares no code with the pipeline it feeds.
+
+`deliver`, `deliver_missing` and `previous_delivery` are all that others need.
+"""
+
+from peel.simulate.nights import deliver, deliver_missing, previous_delivery
+
+__all__ = ["deliver", "deliver_missing", "previous_delivery"]

@@ -1,0 +1,241 @@
+"""What the HR system shows of the world at the end of a day: five tables, whole.
+
+Every table shows the rows recorded by that day, with ends open that had not come by then. How much
+further the world has been simulated makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peel.simulate import identities, text
+from peel.simulate import tables as t
+from peel.simulate.days import OPEN
+from peel.simulate.draws import Bools, Ints, scatter_below
+from peel.simulate.text import Table
+from peel.simulate.world import World
+
+FIRST_PERSON_ID = 100_001
+FIRST_ASSIGNMENT_ID = 500_001
+FIRST_EVENT_ID = 1_000_001
+PERSON_TYPES = ("EMP", "VOL", "EX_EMP")
+_EMP, _VOL, _EX_EMP = range(3)
+_HOURS = ("FT", "PT")
+_SHIFT_UNITS = (22, 24, 25, 26, 27, 32, 33)
+_POSTS_A_UNIT = 1000
+_VERSIONS = 1000  # more than a spell can have
+_DECLARATION_SOURCES = ("SELF_SERVICE", "ATS", "MIGRATED")
+_SCHEMES = ("18+1", "16+1")
+
+
+def tables(world: World, day: int) -> Iterator[tuple[str, Table]]:
+    """The five tables with their names, made one at a time."""
+    yield "hr_person", person(world, day)
+    yield "hr_assignment", assignment(world, day)
+    yield "hr_org_unit", org_unit(world, day)
+    yield "hr_service_event", service_event(world, day)
+    yield "hr_sensitive", sensitive(world, day)
+
+
+def person_ids(persons: NDArray[Any]) -> list[str]:
+    """The HR system's numbers of persons."""
+    return text.numbers(persons.astype(np.int64) + FIRST_PERSON_ID)
+
+
+def _seconds(world: World, salt: str, keys: NDArray[Any]) -> Ints:
+    return scatter_below(world.seed, salt, keys, text.WORKING_SECONDS)
+
+
+def person(world: World, day: int) -> Table:
+    """One row per person, person type and period."""
+    periods = [_periods(world, day, kind) for kind in (_EMP, _VOL, _EX_EMP)]
+    who, kind, start, end, since = (np.concatenate(parts) for parts in zip(*periods, strict=True))
+    order = np.lexsort((kind, who))
+    who, kind, start, end, since = (part[order] for part in (who, kind, start, end, since))
+    human = world.persons["human"][who].astype(np.int64)
+    cadet = _only_cadets(world, day)[who]
+    service = since - world.persons["earlier_service"][who]
+    births = world.humans["birth"][human]
+    return {
+        "person_id": person_ids(who),
+        "person_number": identities.person_numbers(human),
+        "full_name": identities.full_names(world, human),
+        "national_insurance_number": identities.national_insurance_numbers(world, human),
+        "email": identities.emails(world, human),
+        "phone": identities.phones(world, human),
+        "date_of_birth": text.days(births),
+        "sex": text.codes(t.SEXES, world.humans["sex"][human]),
+        "home_postcode": identities.postcodes(world, human),
+        "original_hire_date": text.days(world.persons["hired"][who], show=~cadet),
+        "adjusted_service_date": text.days(service, show=~cadet),
+        "person_type": text.codes(PERSON_TYPES, kind),
+        "effective_start_date": text.days(start),
+        "effective_end_date": text.days(end),
+        "last_update_ts": text.moments(np.where(end < OPEN, end + 1, start), _seconds(world, "person", who * 4 + kind)),
+    }
+
+
+def _periods(world: World, day: int, kind: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """Persons, kinds, first days, last days and first days of service of one person type."""
+    state, count = world.spells, len(world.persons)
+    seen = state["join"] <= day
+    volunteers = np.array([group.volunteer for group in world.tables.groups])[state["group"]]
+    if kind != _EX_EMP:
+        seen &= volunteers == (kind == _VOL)
+    who = state["person"][seen]
+    start = _least(count, who, state["join"][seen])
+    since = _least(count, who, state["service"][seen])
+    gone = np.full(count, -OPEN, dtype=np.int64)
+    np.maximum.at(gone, who, np.where(state["leave"][seen] <= day, state["leave"][seen], OPEN))
+    if kind == _EX_EMP:
+        persons = np.flatnonzero((start < OPEN) & (gone < OPEN))
+        employed = _least(count, who[~volunteers[seen]], state["service"][seen][~volunteers[seen]])
+        since = np.where(employed < OPEN, employed, since)
+        start, end = gone, np.full(count, OPEN, dtype=np.int64)
+    else:
+        persons = np.flatnonzero(start < OPEN)
+        end = np.where(gone < OPEN, gone - 1, OPEN)
+    kinds = np.full(len(persons), kind, dtype=np.int64)
+    return persons, kinds, start[persons], end[persons], since[persons]
+
+
+def _least(count: int, who: NDArray[Any], values: NDArray[Any]) -> Ints:
+    least = np.full(count, OPEN, dtype=np.int64)
+    np.minimum.at(least, who, values.astype(np.int64))
+    return least
+
+
+def _only_cadets(world: World, day: int) -> Bools:
+    """By person: whether all their service so far is as a cadet, who is not hired."""
+    state = world.spells
+    other = (state["join"] <= day) & (state["group"] != t.VPC)
+    cadets = np.full(len(world.persons), True)
+    cadets[state["person"][other]] = False
+    return cadets
+
+
+def assignment(world: World, day: int) -> Table:
+    """One row per assignment and state of it."""
+    log = world.versions
+    seen = np.flatnonzero(log["day"] <= day)
+    seen = seen[np.lexsort((log["day"][seen], log["spell"][seen]))]
+    spell, start = log["spell"][seen].astype(np.int64), log["day"][seen].astype(np.int64)
+    followed = np.zeros(len(seen), dtype=np.bool_)
+    followed[:-1] = spell[1:] == spell[:-1]
+    end = np.full(len(seen), OPEN, dtype=np.int64)
+    end[:-1][followed[:-1]] = start[1:][followed[:-1]] - 1
+    who, human = world.spells["person"][spell], world.spells["human"][spell].astype(np.int64)
+    position = np.arange(len(seen)) - np.searchsorted(spell, spell, side="left")
+    fte, unit = log["fte"][seen], log["unit"][seen].astype(np.int64)
+    group = world.spells["group"][spell]
+    return {
+        "assignment_id": text.numbers(spell + FIRST_ASSIGNMENT_ID),
+        "person_id": person_ids(who),
+        "assignment_number": _assignment_numbers(world, spell, human),
+        "primary_flag": ["Y"] * len(seen),
+        "assignment_status": text.codes(t.STATUSES, log["status"][seen]),
+        "workforce_group": text.codes(t.GROUPS, group),
+        "rank_code": text.codes(t.RANKS, log["rank"][seen]),
+        "substantive_rank_code": text.codes(t.RANKS, log["held_rank"][seen]),
+        "rank_basis": text.codes(t.BASES, log["basis"][seen]),
+        "band": text.codes(world.tables.band_codes, log["band"][seen]),
+        "position_id": text.numbers(unit * _POSTS_A_UNIT + spell % _POSTS_A_UNIT),
+        "org_unit_id": text.numbers(unit),
+        "location_code": [f"SITE-{number}" for number in (unit * 3 + spell % 3).tolist()],
+        "fte": text.thousandths(fte),
+        "hours_basis": text.codes(_HOURS, (fte < 1000).astype(np.int64)),
+        "working_pattern": _patterns(fte, unit),
+        "effective_start_date": text.days(start),
+        "effective_end_date": text.days(end),
+        "action_code": text.codes(t.ACTIONS, log["action"][seen]),
+        "last_update_ts": text.moments(
+            np.where(followed, end + 1, start), _seconds(world, "assignment", spell * _VERSIONS + position)
+        ),
+    }
+
+
+def _assignment_numbers(world: World, spell: Ints, human: Ints) -> list[str]:
+    """The person's number, with -2 and so on for further assignments of the same record."""
+    person = world.spells["person"].astype(np.int64)
+    order = np.argsort(person, kind="stable")
+    ordered = person[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    position = np.empty(len(person), dtype=np.int64)
+    position[order] = np.arange(len(person)) - first
+    numbers = identities.person_numbers(human)
+    return [
+        number if place == 0 else f"{number}-{place + 1}"
+        for number, place in zip(numbers, position[spell].tolist(), strict=True)
+    ]
+
+
+def _patterns(fte: NDArray[Any], unit: Ints) -> list[str]:
+    """Flexible for part time, shifts in response and operational units, days elsewhere."""
+    shifts = np.isin(unit, _SHIFT_UNITS) | (unit // 1000 == 1) | ((unit // 1000 == 2) & (unit % 10 == 1))
+    return text.codes(("DAY", "SHIFT", "FLEX"), np.where(fte < 1000, 2, shifts.astype(np.int64)))
+
+
+def org_unit(world: World, day: int) -> Table:
+    """One row per unit."""
+    units = [unit for unit in world.units.listing if int(unit["start"]) <= day]
+    start = np.array([int(unit["start"]) for unit in units], dtype=np.int64)
+    ended = np.array([int(unit["end"]) for unit in units], dtype=np.int64)
+    known = ended <= day
+    number = np.array([int(unit["number"]) for unit in units], dtype=np.int64)
+    return {
+        "org_unit_id": text.numbers(number),
+        "parent_org_unit_id": [str(unit["parent"]) for unit in units],
+        "org_name": [str(unit["name"]) for unit in units],
+        "org_type": [str(unit["kind"]) for unit in units],
+        "bcu_code": [str(unit["bcu"]) for unit in units],
+        "borough_code": [str(unit["borough"]) for unit in units],
+        "effective_start_date": text.days(start),
+        "effective_end_date": text.days(np.where(known, ended - 1, OPEN)),
+        "last_update_ts": text.moments(np.where(known, ended, start), _seconds(world, "unit", number)),
+    }
+
+
+def service_event(world: World, day: int) -> Table:
+    """One row per joining, leaving and rise in rank."""
+    log = world.events
+    seen = np.flatnonzero(log["day"] <= day)
+    return {
+        "event_id": text.numbers(seen + FIRST_EVENT_ID),
+        "person_id": person_ids(log["person"][seen]),
+        "event_type": text.codes(t.EVENTS, log["kind"][seen]),
+        "workforce_group": text.codes(t.GROUPS, log["group"][seen]),
+        "event_date": text.days(log["day"][seen]),
+        "joiner_type": text.codes(t.JOINERS, log["joiner"][seen]),
+        "entry_route": text.codes(t.ROUTES, log["route"][seen]),
+        "leaving_reason_code": text.codes(t.REASONS, log["reason"][seen]),
+        "recorded_ts": text.moments(log["day"][seen], _seconds(world, "event", seen)),
+    }
+
+
+def sensitive(world: World, day: int) -> Table:
+    """One row per declaration of ethnicity, the replaced ones closed."""
+    log = world.declarations
+    seen = np.flatnonzero(log["recorded"] <= day)
+    seen = seen[np.lexsort((log["day"][seen], log["person"][seen]))]
+    who, leaf = log["person"][seen], log["leaf"][seen].astype(np.int64)
+    declared = log["day"][seen].astype(np.int64)
+    replaced = np.zeros(len(seen), dtype=np.bool_)
+    replaced[:-1] = who[1:] == who[:-1]
+    following = np.append(declared[1:], 0)
+    migrated, seconds = log["migrated"][seen], _seconds(world, "declaration", seen)
+    modern = text.codes((*world.tables.leaf_code_18, "NS"), leaf)
+    former = text.codes((*world.tables.leaf_code_16, "NS"), leaf)
+    source = np.where(migrated > 0, 2, log["from_ats"][seen])
+    return {
+        "person_id": person_ids(who),
+        "attribute": ["ETHNICITY"] * len(seen),
+        "value_code": [b if m else a for a, b, m in zip(modern, former, migrated.tolist(), strict=True)],
+        "scheme": text.codes(_SCHEMES, migrated),
+        "source": text.codes(_DECLARATION_SOURCES, source),
+        "declared_ts": text.moments(declared, seconds),
+        "superseded_ts": text.moments(following, np.append(seconds[1:], 0), show=replaced),
+    }

@@ -1,0 +1,210 @@
+"""What the applicant tracking system has to tell since its last delivery: three tables of changes.
+
+A row is delivered when its source changed it: a candidate when they apply (again), an application
+with every outcome, an outcome once. Each row is as it stands at the end of the day.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peel.simulate import identities, text
+from peel.simulate import tables as t
+from peel.simulate.days import day_of
+from peel.simulate.draws import Bools, Ints, scatter_below
+from peel.simulate.extract_hr import person_ids
+from peel.simulate.text import Table
+from peel.simulate.world import World
+
+_SEXES = (*t.SEXES, "U")
+_STATUSES = ("OPEN", "REJECTED", "WITHDRAWN", "OFFERED", "STARTED")
+_OPEN, _REJECTED, _WITHDRAWN, _OFFERED, _STARTED = range(5)
+_REG, _OFFER, _START = (t.STAGES.index(code) for code in ("REG", "OFFER", "START"))
+_SECOND_ATTEMPT = 16
+_KEYS_AN_APPLICATION = 32
+
+
+def tables(world: World, since: int, day: int) -> Iterator[tuple[str, Table]]:
+    """The three tables with their names: what changed after day ``since`` up to and including ``day``."""
+    changed = (world.outcomes["day"] > since) & (world.outcomes["day"] <= day)
+    applications = np.unique(world.outcomes["application"][changed]).astype(np.int64)
+    applied = world.applications["day"]
+    entered = np.flatnonzero((applied > since) & (applied <= day))
+    candidates = np.unique(world.applications["candidate"][entered]).astype(np.int64)
+    yield "ats_candidate", candidate(world, candidates, day)
+    yield "ats_application", application(world, applications, day)
+    yield "ats_stage_event", stage_event(world, np.flatnonzero(changed))
+
+
+def _seconds(world: World, applications: Ints, stage: Ints | int, attempt: Ints | int = 1) -> Ints:
+    """The second of its day at which an outcome was recorded."""
+    keys = applications * _KEYS_AN_APPLICATION + stage + np.where(np.asarray(attempt) > 1, _SECOND_ATTEMPT, 0)
+    return scatter_below(world.seed, "outcome", keys, text.WORKING_SECONDS)
+
+
+def _registered_seconds(world: World, applications: Ints) -> Ints:
+    """A second of the day before the one at which the application was made."""
+    applied = _seconds(world, applications, _REG)
+    return applied * scatter_below(world.seed, "registered", applications, 1000) // 1000
+
+
+def _candidate_ids(world: World, candidates: Ints) -> list[str]:
+    """Identifiers of candidates: those of their first application, with other bits turned."""
+    turned = np.uint64(0x5555555555555555)
+    first = _first_applications(world)[candidates]
+    high, low = world.applications["id_high"][first], world.applications["id_low"][first]
+    return text.uuids(high ^ turned, low ^ turned)
+
+
+def _first_applications(world: World) -> Ints:
+    first = np.full(len(world.candidates), len(world.applications), dtype=np.int64)
+    np.minimum.at(first, world.applications["candidate"], np.arange(len(world.applications)))
+    return first
+
+
+def _latest_applications(world: World, day: int) -> Ints:
+    seen = np.flatnonzero(world.applications["day"] <= day)
+    latest = np.full(len(world.candidates), -1, dtype=np.int64)
+    np.maximum.at(latest, world.applications["candidate"][seen], seen)
+    return latest
+
+
+def candidate(world: World, candidates: Ints, day: int) -> Table:
+    """One row per candidate."""
+    human = world.candidates["human"][candidates].astype(np.int64)
+    people, applications, settings = world.humans, world.applications, world.tables.settings
+    first, latest = _first_applications(world)[candidates], _latest_applications(world, day)[candidates]
+    open_sex = scatter_below(world.seed, "no sex", human, 1000) < settings["sex_left_open_per_mille"]
+    not_asked = scatter_below(world.seed, "not asked", human, 1000) < settings["ats_not_asked_per_mille"]
+    not_asked |= people["declares"][human] == 2
+    leaf = np.where(people["declares"][human] == 0, people["leaf"][human], t.NOT_STATED)
+    codes = text.codes((*world.tables.leaf_code_18, "NS"), leaf)
+    return {
+        "candidate_id": _candidate_ids(world, candidates),
+        "full_name": identities.full_names(world, human),
+        "email": identities.emails(world, human),
+        "phone": identities.phones(world, human),
+        "date_of_birth": text.days(people["birth"][human]),
+        "sex": text.codes(_SEXES, np.where(open_sex, 2, people["sex"][human])),
+        "ethnicity_code": ["" if no else code for code, no in zip(codes, not_asked.tolist(), strict=True)],
+        "ethnicity_scheme": text.codes(("18+1", ""), not_asked.astype(np.int64)),
+        "home_postcode": identities.postcodes(world, human),
+        "outside_london_flag": text.codes(("N", "Y"), (people["district"][human] == 0).astype(np.int64)),
+        "consent_version": _consent(applications["day"][latest]),
+        "created_ts": text.moments(applications["registered"][first], _registered_seconds(world, first)),
+        "anonymised_ts": [""] * len(candidates),
+        "last_modified_ts": text.moments(applications["day"][latest], _seconds(world, latest, _REG)),
+    }
+
+
+def _consent(days: NDArray[Any]) -> list[str]:
+    versions = t.rows("consent")
+    starts = np.array([day_of(dt.date.fromisoformat(row["from_day"])) for row in versions])
+    return text.codes([row["version"] for row in versions], np.searchsorted(starts, days, side="right") - 1)
+
+
+def application(world: World, applications: Ints, day: int) -> Table:
+    """One row per application, as it stands."""
+    state = world.applications
+    furthest, status, changed = _standing(world, applications, day)
+    changed_day, changed_second = changed
+    line, month = state["line"][applications].astype(np.int64), state["month"][applications]
+    group = np.array([item.group for item in world.tables.lines])[line]
+    offered, started = state["offer"][applications] <= day, state["start"][applications] <= day
+    reason = np.where(status == _WITHDRAWN, state["reason"][applications], 0)
+    return {
+        "application_id": text.uuids(state["id_high"][applications], state["id_low"][applications]),
+        "candidate_id": _candidate_ids(world, state["candidate"][applications].astype(np.int64)),
+        "campaign_id": _campaigns(line, month),
+        "requisition_id": _requisitions(line, month),
+        "workforce_group": text.codes(t.GROUPS, group),
+        "entry_route": text.codes(t.ROUTES, state["route"][applications]),
+        "registered_interest_ts": text.moments(
+            state["registered"][applications], _registered_seconds(world, applications)
+        ),
+        "applied_ts": text.moments(state["day"][applications], _seconds(world, applications, _REG)),
+        "lrc_basis": text.codes(t.RESIDENCY_BASES, state["basis"][applications]),
+        "lrc_pass": text.codes(t.RESIDENCY_PASSES, state["passes"][applications]),
+        "source_code": text.codes(world.tables.source_codes, state["source"][applications]),
+        "referral_event_id": _referrals(month, state["referral"][applications]),
+        "current_stage": text.codes(t.STAGES, furthest),
+        "current_status": text.codes(_STATUSES, status),
+        "withdrawn_reason": text.codes(t.WITHDRAWALS, reason),
+        "offer_ts": text.moments(state["offer"][applications], _seconds(world, applications, _OFFER), show=offered),
+        "start_date": text.days(state["start"][applications], show=started),
+        "person_id": [
+            number if known else ""
+            for number, known in zip(person_ids(state["person"][applications]), started.tolist(), strict=True)
+        ],
+        "last_modified_ts": text.moments(changed_day, changed_second),
+    }
+
+
+def _standing(world: World, applications: Ints, day: int) -> tuple[Ints, Ints, tuple[Ints, Ints]]:
+    """The furthest stage, the status, and the day and second of the last change of applications."""
+    log, count = world.outcomes, len(applications)
+    seen = np.flatnonzero((log["day"] <= day) & np.isin(log["application"], applications))
+    position = np.searchsorted(applications, log["application"][seen])
+    stage, outcome = log["stage"][seen].astype(np.int64), log["outcome"][seen]
+    furthest = np.zeros(count, dtype=np.int64)
+    np.maximum.at(furthest, position, stage)
+    status = np.zeros(count, dtype=np.int64)
+    np.maximum.at(status, position, np.where(outcome == t.PASS, _by_stage(stage), _OPEN))
+    ended = _ends(outcome, log["again"][seen] > 0)
+    status[position[ended]] = np.where(outcome[ended] == t.FAIL, _REJECTED, _WITHDRAWN)
+    second = _seconds(world, log["application"][seen].astype(np.int64), stage, log["attempt"][seen])
+    moment = np.zeros(count, dtype=np.int64)
+    np.maximum.at(moment, position, log["day"][seen].astype(np.int64) * text.WORKING_SECONDS + second)
+    return furthest, status, (moment // text.WORKING_SECONDS, moment % text.WORKING_SECONDS)
+
+
+def _by_stage(stage: Ints) -> Ints:
+    return np.where(stage == _START, _STARTED, np.where(stage == _OFFER, _OFFERED, _OPEN))
+
+
+def _ends(outcome: NDArray[Any], again: Bools) -> Bools:
+    """Whether an outcome ends an application: everything but a pass and a failure with a second try."""
+    return np.asarray((outcome != t.PASS) & ~((outcome == t.FAIL) & again))
+
+
+def _campaigns(line: Ints, month: NDArray[Any]) -> list[str]:
+    half = month.astype(np.int64) // 6
+    return [f"{t.LINES[n]}-{h // 2}H{h % 2 + 1}" for n, h in zip(line.tolist(), half.tolist(), strict=True)]
+
+
+def _requisitions(line: Ints, month: NDArray[Any]) -> list[str]:
+    return [f"R-{t.LINES[n]}-{m // 12}{m % 12 + 1:02d}" for n, m in zip(line.tolist(), month.tolist(), strict=True)]
+
+
+def _referrals(month: NDArray[Any], referral: NDArray[Any]) -> list[str]:
+    return [
+        f"EV-{m // 12}{m % 12 + 1:02d}-{n:02d}" if n else ""
+        for m, n in zip(month.tolist(), referral.tolist(), strict=True)
+    ]
+
+
+def stage_event(world: World, seen: Ints) -> Table:
+    """One row per outcome of a stage."""
+    log = world.outcomes
+    applications, stage = log["application"][seen].astype(np.int64), log["stage"][seen].astype(np.int64)
+    seconds = _seconds(world, applications, stage, log["attempt"][seen])
+    moments = text.moments(log["day"][seen], seconds)
+    score, panel = log["score"][seen].tolist(), log["panel"][seen].tolist()
+    state = world.applications
+    distinct, which = np.unique(applications, return_inverse=True)
+    return {
+        "event_id": text.uuids(log["id_high"][seen], log["id_low"][seen]),
+        "application_id": text.codes(text.uuids(state["id_high"][distinct], state["id_low"][distinct]), which),
+        "stage_code": text.codes(t.STAGES, stage),
+        "outcome": text.codes(t.OUTCOMES, log["outcome"][seen]),
+        "event_ts": moments,
+        "attempt_no": text.numbers(log["attempt"][seen]),
+        "score": [f"{mark // 100}.{mark % 100:02d}" if mark >= 0 else "" for mark in score],
+        "assessor_panel_id": [f"PANEL-{number:02d}" if number else "" for number in panel],
+        "last_modified_ts": moments,
+    }

@@ -1,0 +1,32 @@
+"""The march of the world from month to month."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from peel.simulate import applying, careers, service, starting
+from peel.simulate.days import month_of
+from peel.simulate.world import World
+
+
+def world_until(seed: int, scale: float, date: dt.date) -> World:
+    """The world of a seed and scale, simulated to the end of a date's month."""
+    world = World(seed, scale)
+    service.open_stock(world)
+    advance(world, date)
+    return world
+
+
+def advance(world: World, date: dt.date) -> None:
+    """Simulate further, to the end of a date's month."""
+    while world.month <= month_of(date):
+        _live_a_month(world)
+        world.month += 1
+
+
+def _live_a_month(world: World) -> None:
+    applying.take_applications(world)
+    service.leave_of_themselves(world)
+    starting.lose_waiting(world)
+    starting.start(world)
+    careers.live(world)

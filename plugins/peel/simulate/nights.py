@@ -1,0 +1,184 @@
+"""Deliveries by night: which are due, and writing them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+from peel.errors import PeelError
+from peel.london import parse_business_date
+from peel.simulate import extract_hr, extract_recruitment
+from peel.simulate import tables as t
+from peel.simulate.days import day_of, half_past_midnight_after, midnight_after
+from peel.simulate.march import advance, world_until
+from peel.simulate.world import World
+from peel.simulate.write import SEQUENCE, delivered, write_delivery
+
+FEEDS = ("hr", "recruitment")
+_CHAIN = ".simulated-force.json"
+"""Kept beside the feeds: of which force (seed and scale) a chain of deliveries tells."""
+_BEGINNING = t.STOCK_DAY
+
+
+def deliver(target: Path, business_date: dt.date, *, scale: float, seed: int, since: dt.date | None) -> list[Path]:
+    """Deliver one night: HR whole, recruitment as changes.
+
+    Args:
+        target: the folder of feeds.
+        business_date: the night.
+        scale: size of the force, 1 is the Met's.
+        seed: which force.
+        since: business date of the previous recruitment delivery; None starts the chain.
+
+    Returns:
+        The folders of this night, HR's and recruitment's. One that was there is left alone.
+
+    Raises:
+        PeelError: the date lies before the force's history or does not follow ``since``, the target
+            holds another force, or the chain was started already.
+    """
+    _check(target, business_date, scale, seed, since)
+    folders = [_folder(target, feed, business_date) for feed in FEEDS]
+    if not all(delivered(folder) for folder in folders):
+        _deliver(world_until(seed, scale, business_date), target, business_date, since)
+    return folders
+
+
+def deliver_missing(target: Path, business_date: dt.date, *, scale: float, seed: int) -> list[Path]:
+    """Deliver a night and those missed between the last delivered one and it.
+
+    The first call ever starts the chain with the night given.
+
+    Returns:
+        The folders of the nights delivered, oldest first; none when all were there.
+
+    Raises:
+        PeelError: the night lies before the first delivered one, or as `deliver`.
+    """
+    last = previous_delivery(target)
+    if last is not None and business_date <= last:
+        _check_follows_start(target, business_date)
+        _check_force(target, scale, seed)
+        return []
+    nights = [business_date] if last is None else _nights_between(last, business_date)
+    _check(target, nights[0], scale, seed, last)
+    world = world_until(seed, scale, nights[0])
+    written: list[Path] = []
+    for night in nights:
+        advance(world, night)
+        written += _deliver(world, target, night, last)
+        last = night
+    return written
+
+
+def previous_delivery(target: Path) -> dt.date | None:
+    """The last business date for which both feeds were delivered, if there is one."""
+    nights = _delivered_nights(target)
+    return nights[-1] if nights else None
+
+
+def _delivered_nights(target: Path) -> list[dt.date]:
+    found: list[dt.date] = []
+    for folder in (target / FEEDS[-1]).glob("*-*-*"):
+        try:
+            night = parse_business_date(folder.name)
+        except ValueError:
+            continue
+        if all(delivered(_folder(target, feed, night)) for feed in FEEDS):
+            found.append(night)
+    return sorted(found)
+
+
+def _folder(target: Path, feed: str, night: dt.date) -> Path:
+    return target / feed / night.isoformat() / str(SEQUENCE)
+
+
+def _nights_between(last: dt.date, until: dt.date) -> list[dt.date]:
+    return [last + dt.timedelta(days=n) for n in range(1, (until - last).days + 1)]
+
+
+def _check(target: Path, night: dt.date, scale: float, seed: int, since: dt.date | None) -> None:
+    if day_of(night) <= _BEGINNING:
+        raise PeelError(
+            "the simulated force has no history before April 2012.",
+            delivery=f"{night}/{SEQUENCE}",
+            do="Ask for a later business date.",
+        )
+    if since is not None and since >= night:
+        raise PeelError(
+            "the night does not come after the previous delivery.",
+            delivery=f"{night}/{SEQUENCE}",
+            do="Ask for a later business date.",
+        )
+    _check_force(target, scale, seed)
+    _check_follows_start(target, night)
+    others = [earlier for earlier in _delivered_nights(target) if earlier != night]
+    if since is None and others:
+        raise PeelError(
+            "the chain of recruitment deliveries has been started already.",
+            feed="recruitment",
+            delivery=f"{night}/{SEQUENCE}",
+            do="Name the previous business date, or deliver into an empty folder.",
+        )
+
+
+def _check_follows_start(target: Path, night: dt.date) -> None:
+    """A chain starts once: no night before its first can be delivered afterwards."""
+    nights = _delivered_nights(target)
+    if nights and night < nights[0]:
+        raise PeelError(
+            f"the simulated force began to deliver on {nights[0]}; a chain starts once.",
+            feed="recruitment",
+            delivery=f"{night}/{SEQUENCE}",
+            do="Ask for that date or a later one, or deliver into an empty folder.",
+        )
+
+
+def _check_force(target: Path, scale: float, seed: int) -> None:
+    """Deliveries of one chain must tell of one force."""
+    chain = target / _CHAIN
+    if chain.is_file() and json.loads(chain.read_text(encoding="utf-8")) != _force(scale, seed):
+        raise PeelError(
+            "the deliveries here tell of a force of another seed or scale.",
+            do="Use the same PEEL_SEED and SCALE, or deliver into an empty folder.",
+        )
+
+
+def _force(scale: float, seed: int) -> dict[str, float | int]:
+    return {"scale": scale, "seed": seed}
+
+
+def _deliver(world: World, target: Path, night: dt.date, since: dt.date | None) -> list[Path]:
+    day = day_of(night)
+    chain = target / _CHAIN
+    if not chain.is_file():
+        target.mkdir(parents=True, exist_ok=True)
+        chain.write_text(json.dumps(_force(world.asked_scale, world.seed)) + "\n", encoding="utf-8")
+    written: list[Path] = []
+    for feed in FEEDS:
+        folder = _folder(target, feed, night)
+        if delivered(folder):
+            continue
+        if feed == "hr":
+            tables = extract_hr.tables(world, day)
+            about = _about("full", night, None, None)
+        else:
+            tables = extract_recruitment.tables(world, _BEGINNING if since is None else day_of(since), day)
+            about = _about("delta", night, _watermark(since), _watermark(night))
+        written.append(write_delivery(folder, feed, night, tables, about))
+    return written
+
+
+def _about(mode: str, night: dt.date, watermark_from: str | None, watermark_to: str | None) -> dict[str, Any]:
+    return {
+        "mode": mode,
+        "extract_ts": half_past_midnight_after(day_of(night)).isoformat(),
+        "watermark_from": watermark_from,
+        "watermark_to": watermark_to,
+    }
+
+
+def _watermark(night: dt.date | None) -> str | None:
+    return None if night is None else midnight_after(day_of(night)).isoformat()
