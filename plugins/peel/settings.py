@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 |---|---|---|
-| ``PEEL_HOME`` | the project's root (``expectations/`` and ``dbt_project/`` stand there) | found from this package or the working directory |
+| ``PEEL_HOME`` | the project's root, with ``expectations/`` | found from this package or the working directory |
 | ``PEEL_VAR`` | everything Peel writes | ``<home>/var`` |
 | ``PEEL_LANDING`` | the landing store, any fsspec location | ``<var>/landing`` |
 | ``PEEL_SOURCES`` | the folder sources deliver to | ``<var>/sources`` |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -32,7 +33,14 @@ def document(settings: Settings) -> dict[str, Any]:
 def _services(settings: Settings) -> dict[str, str]:
     from peel.local import airflow, postgres
 
-    return {"postgres": str(postgres.status(settings)), "airflow": str(airflow.status(settings))}
+    server, scheduler = postgres.status(settings), airflow.status(settings)
+    stopped = [name for name, running in scheduler.running.items() if not running]
+    return {
+        "postgres": f"running on {server.server.host}:{server.server.port}"
+        if server.running and server.server
+        else "not running",
+        "airflow": f"running at {scheduler.url}" if not stopped else f"not running: {', '.join(stopped)}",
+    }
 
 
 def _warehouse(settings: Settings) -> dict[str, Any]:
@@ -65,7 +73,8 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
             "select b.build_id, b.business_date, b.state, b.reason, b.started_at, b.finished_at,"
             " cardinality(b.months) as months, b.deliveries, s.switched_at, s.rows as rows_changed"
             " from audit.build b left join lateral (select switched_at, rows from audit.switch s"
-            " where s.build_id = b.build_id order by switch_id desc limit 1) s on true order by b.started_at desc limit 20"
+            " where s.build_id = b.build_id order by switch_id desc limit 1) s on true"
+            " order by b.started_at desc limit 20"
         )
         switched = rows("select build_id, business_date from audit.switched_build")
         unusable = rows("select feed, path, reason from audit.unusable_folder order by feed, path")
@@ -98,8 +107,6 @@ def _feeds(settings: Settings, deliveries: list[dict[str, Any]]) -> list[dict[st
         latest = max(applied, default=None)
         overdue = False
         if latest is not None and feed.due_time is not None:
-            import datetime as dt
-
             overdue = now() >= due_at(latest + dt.timedelta(days=1), feed.due_time)
         found.append(
             {
@@ -138,9 +145,7 @@ def lines(settings: Settings) -> list[str]:
             f"  {delivery['business_date']} {delivery['feed']:<12} seq {delivery['seq']}  {delivery['delivery_id']}"
             f"  {delivery['state']:<9} {delivery['rows']:>9,} rows, {held:,} quarantined"
         )
-    for delivery in found["deliveries"]:
-        if delivery["state"] == "refused":
-            told.append(f"REFUSED    {delivery['reason']}")
+    told += [f"REFUSED    {d['reason']}" for d in found["deliveries"] if d["state"] == "refused"]
     told += [f"UNUSABLE   {folder['reason']}" for folder in found["unusable_folders"]]
     for build in found["builds"][:1]:
         if build["state"] == "failed":
