@@ -19,7 +19,11 @@ from peel.settings import Settings
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it did what was asked, 1 with one clear line when not, 2 for bad usage."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if options.run in (_sql, _dbt):
+        options.rest = [argument for argument in rest if argument != "--"]  # psql's and dbt's own
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(options.run(settings.load(), options) or 0)
     except PeelError as error:
@@ -57,9 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     dsn.add_argument("--role", default="bi", help="bi, analyst, publish, transform, gate, ingest or owner")
     sql = command("sql", _sql, "open psql, or run statements: peel sql --role bi -c 'select …'")
     sql.add_argument("--role", default="bi")
-    sql.add_argument("rest", nargs=argparse.REMAINDER, help="psql's own arguments")
-    dbt = command("dbt", _dbt, "run dbt with the right profile: peel dbt -- ls")
-    dbt.add_argument("rest", nargs=argparse.REMAINDER)
+    command("dbt", _dbt, "run dbt with the right profile: peel dbt -- ls")
     backup = command("backup", _backup, "copy the HMAC keys and their epochs to a folder")
     backup.add_argument("folder", type=Path)
     command("dbt-sources", _dbt_sources, "write dbt's sources from the contracts")
@@ -116,7 +118,7 @@ def _night(here: Settings, options: argparse.Namespace) -> None:
         from peel.local.night import run_night
 
         _up(here, argparse.Namespace(no_airflow=False))
-        run_night(here, business_date, _say)
+        run_night(here, business_date, _say, simulated=not options.no_delivery)
     from peel.status import headlines
 
     for line in headlines(here):
@@ -150,16 +152,16 @@ def _sql(here: Settings, options: argparse.Namespace) -> int:
     }
     names |= {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
     connection = {names[key]: value for key, value in p.items() if key in names}
-    rest = [argument for argument in options.rest if argument != "--"]
     psql = postgres.programs() / "psql"
-    return subprocess.run([str(psql), "-X", *rest], env=os.environ | connection, check=False).returncode
+    return subprocess.run([str(psql), "-X", *options.rest], env=os.environ | connection, check=False).returncode
 
 
 def _dbt(here: Settings, options: argparse.Namespace) -> int:
     from peel.builds import dbt
 
-    rest = options.rest[1:] if options.rest[:1] == ["--"] else options.rest
-    run = subprocess.run([str(dbt.program(here)), *rest], env=dbt.environment(here), cwd=here.dbt_project, check=False)
+    run = subprocess.run(
+        [str(dbt.program(here)), *options.rest], env=dbt.environment(here), cwd=here.dbt_project, check=False
+    )
     return run.returncode
 
 

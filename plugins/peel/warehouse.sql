@@ -22,6 +22,7 @@ grant usage on schema audit to peel_ingest, peel_gate, peel_transform, peel_publ
 
 -- dbt drops and makes schema next every night, so peel_transform owns it and may create schemas.
 do $$ begin
+    execute format('revoke all on database %I from public', current_database());
     execute format('grant create on database %I to peel_transform', current_database());
     execute format(
         'grant connect, temporary on database %I to peel_ingest, peel_gate, peel_transform', current_database()
