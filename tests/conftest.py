@@ -150,11 +150,12 @@ def night_copy(
 ) -> Iterator[Settings]:
     """A copy of that night that a test may change."""
     var = tmp_path / "var"
-    shutil.copytree(london_night.var, var)
+    shutil.copytree(london_night.var, var, symlinks=True)
     name = f"test_{os.getpid()}_{next(_numbers)}"
     template = conninfo.conninfo_to_dict(london_night.warehouse_dsn or "")["dbname"]
     owner = warehouse.parameters(server, "owner")
     with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (template,))
         connection.execute(f"create database {name} template {template}")
         connection.execute(f"revoke connect on database {name} from public")
     settings = Settings(

@@ -64,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     command("dbt", _dbt, "run dbt with the right profile: peel dbt -- ls")
     backup = command("backup", _backup, "copy the HMAC keys and their epochs to a folder")
     backup.add_argument("folder", type=Path)
+    picture = command("picture", _picture, "take a picture of the latest draft (needs Chromium)")
+    picture.add_argument("file", type=Path)
     command("dbt-sources", _dbt_sources, "write dbt's sources from the contracts")
     clean = command("clean", _clean, "stop everything and remove what Peel wrote, keys included")
     clean.add_argument("--yes", action="store_true", help="do not ask")
@@ -119,9 +121,9 @@ def _night(here: Settings, options: argparse.Namespace) -> None:
 
         _up(here, argparse.Namespace(no_airflow=False))
         run_night(here, business_date, _say, simulated=not options.no_delivery)
-    from peel.status import headlines
+    from peel.status import headlines, places
 
-    for line in headlines(here):
+    for line in [*headlines(here), *places(here)]:
         _say(line)
 
 
@@ -174,6 +176,13 @@ def _backup(here: Settings, options: argparse.Namespace) -> None:
     _say(f"  the warehouse     pg_dump of database {warehouse.DATABASE} (peel dsn --role owner)")
     _say(f"  the landing store {here.landing}")
     _say(f"  the releases      {here.published}")
+
+
+def _picture(here: Settings, options: argparse.Namespace) -> None:
+    from peel.releases.picture import take_picture
+
+    take_picture(here.drafts / "latest" / "index.html", options.file)
+    _say(f"Written: {options.file}")
 
 
 def _dbt_sources(here: Settings, options: argparse.Namespace) -> None:

@@ -202,3 +202,21 @@ def headlines(settings: Settings) -> list[str]:
     if night:
         told.append(f"  {night[1]}")
     return told
+
+
+def places(settings: Settings) -> list[str]:
+    """Where to look: page, Airflow, psql and BI; no password is shown, only where it is kept."""
+    from peel.local import airflow
+
+    told = ["", "Where to look"]
+    page = settings.drafts / "latest" / "index.html"
+    if page.exists():
+        told.append(f"  the page      {page}")
+    scheduler = airflow.status(settings)
+    if scheduler.url:
+        told.append(f"  Airflow       {scheduler.url}  (user admin, password in {settings.secrets / 'airflow_admin'})")
+    told.append("  psql          .venv/bin/peel sql --role bi")
+    told.append("  a BI tool     the URL that .venv/bin/peel dsn --role bi prints")
+    told.append("  the nights    .venv/bin/peel status")
+    told.append("Back up the HMAC keys: .venv/bin/peel backup FOLDER. Losing them loses every join to come.")
+    return told

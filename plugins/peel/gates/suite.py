@@ -121,8 +121,8 @@ def run_suite(
             # Great Expectations puts values into its messages: only the kind of error goes on.
             raise PeelError(f"the gate could not be run ({type(error).__name__}).", rule="gate") from None
         finally:
-            engine = source.get_execution_engine()
-            engine.close()
+            source.get_execution_engine().close()
+            source.get_engine().dispose()  # the one it looked for the table with
     by_position: dict[int, Any] = {}
     for found in result.results:
         assert found.expectation_config is not None

@@ -51,6 +51,11 @@ class Table:
     description: str
     columns: tuple[Column, ...]
 
+    @property
+    def says_it_twice(self) -> bool:
+        """Whether the description is no more than ``each_row_is``."""
+        return self.description.rstrip(".").casefold() == self.each_row_is.rstrip(".").casefold()
+
 
 def read_manifest(path: Path) -> list[Table]:
     """Read the models of dbt's manifest.

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -45,6 +44,15 @@ class Outline:
     censuses: tuple[int, ...]
     joining: tuple[Period, ...]
     applying: tuple[Period, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline figure, what it is, and of whom."""
+
+    figure: Figure
+    name: str
+    note: str
 
 
 def outline(mart: Mart, composition: Composition) -> Outline:
@@ -191,55 +199,52 @@ def render_dictionary(tables: Sequence[Table], about: Outline) -> str:
     )
 
 
-def _cards(figures: Mapping[str, Figure], about: Outline) -> list[dict[str, Any]]:
-    year = about.censuses[-1]
-    on = _day(about.officers_on)
+def _cards(figures: Mapping[str, Figure], about: Outline) -> list[Card]:
+    year, on = about.censuses[-1], _day(about.officers_on)
     officers, residents = "officers/met", f"residents/{year}/{MET}"
-    cards = [
-        {
-            "figure": figures[f"{residents}/minority/share"],
-            "name": "Residents from ethnic minorities",
-            "note": f"the Met’s area: 32 boroughs, Census {year}, all ages",
-        },
-        {
-            "figure": figures[f"{officers}/minority/share"],
-            "name": "Officers from ethnic minorities",
-            "note": f"of those who stated their ethnicity, {on}",
-        },
-        {
-            "figure": figures[f"{officers}/black/share"],
-            "name": "Black officers",
-            "note": f"residents of the Met’s area: {figures[f'{residents}/black/share'].text}",
-        },
-    ]
-    women = figures[f"{officers}/sex-F/share"]
-    basis = "of women and men"
+    black = figures[f"{residents}/black/share"]
+    women, basis = figures[f"{officers}/sex-F/share"], "of women and men"
     if women.value is None:
         women, basis = figures[f"{officers}/sex-F/share-of-all"], "of all officers"
     beside = figures.get(f"{residents}/sex-F/share")
-    cards.append(
-        {
-            "figure": women,
-            "name": "Women officers",
-            "note": f"{basis}" + (f"; residents of the Met’s area: {beside.text}" if beside else ""),
-        }
-    )
+    cards = [
+        Card(
+            figures[f"{residents}/minority/share"],
+            "Residents from ethnic minorities",
+            f"the Met’s area: 32 boroughs, Census {year}, all ages",
+        ),
+        Card(
+            figures[f"{officers}/minority/share"],
+            "Officers from ethnic minorities",
+            f"of those who stated their ethnicity, {on}",
+        ),
+        Card(
+            figures[f"{officers}/black/share"],
+            "Black officers",
+            f"of those who stated their ethnicity; residents of the Met’s area: {black.text}",
+        ),
+        Card(
+            women,
+            "Women officers",
+            basis + (f"; residents of the Met’s area: {beside.text}" if beside else ""),
+        ),
+    ]
     if about.joining:
         cards.append(
-            {
-                "figure": figures[f"joiners/{about.joining[-1].key}/standard/minority/share"],
-                "name": "New officers from ethnic minorities",
-                "note": f"joined since 1 January 2022, transfers excluded; the ambition is {AMBITION}%",
-            }
+            Card(
+                figures[f"joiners/{about.joining[-1].key}/standard/minority/share"],
+                "New officers from ethnic minorities",
+                f"joined since 1 January 2022, transfers excluded; the ambition is {AMBITION}%",
+            )
         )
     whole = [period for period in about.applying if period.whole]
     if whole:
         cards.append(
-            {
-                "figure": figures[f"applicants/{whole[-1].key}/minority/share"],
-                "name": "Applicants from ethnic minorities",
-                "note": f"people who applied to be officers in {whole[-1].name}",
-            }
+            Card(
+                figures[f"applicants/{whole[-1].key}/minority/share"],
+                "Applicants from ethnic minorities",
+                f"people who applied to be officers in {whole[-1].name}, of those who stated",
+            )
         )
     return cards
 

@@ -15,7 +15,7 @@ def find_browser() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
-def take_picture(html: Path, png: Path, *, width: int = 1280, height: int = 1500) -> None:
+def take_picture(html: Path, png: Path, *, width: int = 1280, height: int = 1150) -> None:
     """Take a picture of the top of a page with headless Chromium.
 
     Args:

@@ -1,0 +1,238 @@
+"""Night after night: what does not change stays, what is held stays counted, what is lost is waited for.
+
+Each test starts from a copy of a whole first night and runs the real steps, dbt included.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peel import night
+from peel.errors import PeelError
+from peel.settings import Settings
+from peel.status import document
+from peel.warehouse import connect
+from tests.conftest import NIGHT, dump
+
+pytestmark = pytest.mark.slow
+
+FIRST = dt.date.fromisoformat(NIGHT)
+Rows = list[dict[str, str]]
+
+
+def day(number: int) -> dt.date:
+    return FIRST + dt.timedelta(days=number)
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    with connect(settings, "owner") as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def run(date: dt.date) -> list[str]:
+    told: list[str] = []
+    night.run_direct(date, told.append, simulated=False)
+    return told
+
+
+def redeliver(settings: Settings, date: dt.date, changes: dict[str, Callable[[Rows], None]] | None = None) -> None:
+    """Deliver HR's files of the first night again under another date, and an empty recruitment delta."""
+    for feed in ("hr", "recruitment"):
+        source = settings.sources / feed / NIGHT / "1"
+        target = settings.sources / feed / date.isoformat() / "1"
+        shutil.copytree(source, target)
+        manifest = json.loads((target / "manifest.json").read_text())
+        next_day = (date + dt.timedelta(days=1)).isoformat()
+        manifest |= {"business_date": date.isoformat(), "extract_ts": f"{next_day}T00:30:00+00:00"}
+        if feed == "recruitment":
+            first = json.loads((source / "manifest.json").read_text())["watermark_to"]
+            previous = first if date == day(1) else f"mark {date - dt.timedelta(days=1)}"
+            manifest |= {"watermark_from": previous, "watermark_to": f"mark {date}"}
+        for entry in manifest["files"]:
+            path = target / entry["file"]
+            text = path.read_text("utf-8")
+            change = (changes or {}).get(entry["table"])
+            if feed == "recruitment":
+                text = text.split("\n", 1)[0] + "\n"
+                entry["rows"] = 0
+            if change is not None:
+                members = list(csv.DictReader(io.StringIO((source / entry["file"]).read_text("utf-8"), newline="")))
+                change(members)
+                out = io.StringIO()
+                writer = csv.DictWriter(out, fieldnames=list(text.split("\n", 1)[0].split(",")), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(members)
+                text, entry["rows"] = out.getvalue(), len(members)
+            path.write_text(text, "utf-8")
+            entry["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        (target / "manifest.json").write_text(json.dumps(manifest))
+
+
+EVERYTHING = ("history", "sensitive", "quarantine", "core")
+
+
+def test_the_same_night_again_and_the_next_with_identical_files_change_no_row(night_copy: Settings) -> None:
+    before = dump(night_copy, *EVERYTHING)
+    assert sum(map(len, before.values())) > 100_000
+    for table in ("core.fct_workforce_snapshot", "core.indicator_observation", "sensitive.history_hr_sensitive"):
+        assert len(before[table]) > 1_000, table
+    told = run(FIRST)
+    assert any("nothing is due" in line for line in told)
+    assert dump(night_copy, *EVERYTHING) == before
+
+    redeliver(night_copy, day(1))
+    told = run(day(1))
+    assert any("1 months affected" in line for line in told)
+    after = dump(night_copy, *EVERYTHING)
+    assert {table for table in before if before[table] != after[table]} == set()
+    assert rows(night_copy, "select business_date from mart.as_of") == [(day(1),)]
+
+
+def _officer(settings: Settings) -> str:
+    """The person_id of an officer who has served since before 2020 and serves now."""
+    (path,) = (settings.sources / "hr" / NIGHT).glob("1/hr_assignment_*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        serving = [
+            row
+            for row in csv.DictReader(file)
+            if row["workforce_group"] == "OFF"
+            and row["effective_end_date"] == "4712-12-31"
+            and row["assignment_status"] == "ACTIVE"
+            and row["effective_start_date"] < "2020-01-01"
+            and row["rank_code"] == "CON"
+        ]
+    return serving[0]["person_id"]
+
+
+def test_a_quarantined_officer_is_still_counted_and_marked_held(night_copy: Settings) -> None:
+    officer = _officer(night_copy)
+    strength = "select sum(headcount), sum(held) from mart.workforce_month where month_end = '2026-03-31' and workforce_group = 'OFF'"
+    (before,) = rows(night_copy, strength)
+    assert before[1] == 0
+
+    def spoil(members: Rows) -> None:
+        for row in members:
+            if row["person_id"] == officer and row["effective_end_date"] == "4712-12-31":
+                row["fte"] = "37"
+
+    redeliver(night_copy, day(1), {"hr_assignment": spoil})
+    run(day(1))
+    assert rows(night_copy, strength) == [(before[0], 1)]
+    (held,) = rows(night_copy, "select rules from quarantine.hr_assignment where resolved_on is null")
+    assert held == (["fte:fte_in_range"],)
+
+    redeliver(night_copy, day(2))  # mended
+    run(day(2))
+    assert rows(night_copy, strength) == [before]
+
+
+def test_a_refused_delivery_leaves_last_night_standing_and_ends_with_its_reason(night_copy: Settings) -> None:
+    before = dump(night_copy, "core")
+
+    def cut(members: Rows) -> None:
+        del members[len(members) // 2 :]
+
+    redeliver(night_copy, day(1), {"hr_org_unit": lambda members: [row.update(bcu_code="") for row in members][:0]})
+    with pytest.raises(
+        PeelError, match=r"file hr_org_unit_\d+_1.csv, column bcu_code, rule twelve_bcu_codes|rule twelve_bcu_codes"
+    ):
+        run(day(1))
+    assert dump(night_copy, "core") == before
+    refused = [d for d in document(night_copy)["deliveries"] if d["state"] == "refused"]
+    assert [(d["feed"], d["business_date"]) for d in refused] == [("hr", day(1))]
+
+
+def test_a_lost_delta_is_waited_for_and_then_all_is_as_if_it_had_never_been_late(
+    night_copy: Settings, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        night.deliver(day(number))
+    lost = night_copy.sources / "recruitment" / day(1).isoformat()
+    kept = tmp_path / "kept"
+    lost.rename(kept)
+    told = run(day(2))
+    assert any("waiting for watermark_from" in line for line in told)
+    feed = next(feed for feed in document(night_copy)["feeds"] if feed["feed"] == "recruitment")
+    assert feed["is_stale"]
+    assert "waits for the delivery with watermark_from" in feed["missing_link"]
+
+    kept.rename(lost)
+    run(day(2))
+    found = dump(night_copy, *EVERYTHING)
+    feed = next(feed for feed in document(night_copy)["feeds"] if feed["feed"] == "recruitment")
+    assert not feed["missing_link"]
+
+    # The same three nights, never late: history is the fold of the same list, and the star is built whole.
+    with connect(night_copy, "owner") as connection:
+        for schema in ("core", "mart"):
+            connection.execute(f"drop schema {schema} cascade".encode())
+        connection.execute("truncate audit.switch, audit.applied")
+        for table in ("ats_application", "ats_stage_event"):
+            connection.execute(f"truncate history.{table}".encode())
+        connection.execute("truncate sensitive.history_ats_candidate")
+    from peel import warehouse
+
+    warehouse.bootstrap(night_copy)
+    with connect(night_copy, "owner") as connection:
+        for table in ("hr_person", "hr_assignment", "hr_org_unit", "hr_service_event"):
+            connection.execute(f"truncate history.{table}".encode())
+        connection.execute("truncate sensitive.history_hr_sensitive")
+        for table in ("census_ethnic_group", "census_sex"):
+            connection.execute(f"truncate history.{table}".encode())
+    run(day(2))
+    again = dump(night_copy, *EVERYTHING)
+    assert {table for table in found if found[table] != again[table]} == set()
+
+
+def test_an_ordinary_rise_in_rank_affects_one_month_and_a_corrected_sex_every_month(night_copy: Settings) -> None:
+    officer = _officer(night_copy)
+
+    def rise(members: Rows) -> None:
+        (row,) = [row for row in members if row["person_id"] == officer and row["effective_end_date"] == "4712-12-31"]
+        members.append(
+            {**row, "rank_code": "SGT", "substantive_rank_code": "SGT", "action_code": "PROMO"}
+            | {"effective_start_date": "2026-02-14", "effective_end_date": "4712-12-31"}
+        )
+        row["effective_end_date"] = "2026-02-13"
+
+    redeliver(night_copy, day(1), {"hr_assignment": rise})
+    run(day(1))
+    months = "select months from audit.switched_build"
+    assert rows(night_copy, months) == [([dt.date(2026, 2, 28), dt.date(2026, 3, 31)],)]
+
+    def correct(members: Rows) -> None:
+        for row in members:
+            if row["person_id"] == officer:
+                row["sex"] = "F" if row["sex"] == "M" else "M"
+
+    redeliver(night_copy, day(2), {"hr_assignment": rise, "hr_person": correct})
+    run(day(2))
+    ((affected,),) = rows(night_copy, months)
+    (counted,) = rows(
+        night_copy,
+        "select count(distinct s.month_end) from core.fct_workforce_snapshot s join core.fct_workforce_snapshot o"
+        " using (person_key) where o.month_end = '2026-03-31' and o.rank_code = 'SGT' and s.workforce_group = 'OFF'"
+        f" and s.person_key = (select substr(person_id, 1, 32)::uuid from history.hr_assignment where rank_code = 'SGT'"
+        f" and effective_start_date = '2026-02-14' and known_to is null limit 1)",
+    )
+    assert len(affected) == counted[0] > 60
+
+
+def test_a_changed_identifier_of_models_rebuilds_every_month(
+    night_copy: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dump(night_copy, "core")
+    monkeypatch.setattr("peel.builds.dbt.checksum", lambda _: "changed")
+    told = run(FIRST)
+    assert any("168 months affected" in line for line in told), told
+    assert dump(night_copy, "core") == before
