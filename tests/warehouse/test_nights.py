@@ -222,8 +222,8 @@ def test_an_ordinary_rise_in_rank_affects_one_month_and_a_corrected_sex_every_mo
         night_copy,
         "select count(distinct s.month_end) from core.fct_workforce_snapshot s join core.fct_workforce_snapshot o"
         " using (person_key) where o.month_end = '2026-03-31' and o.rank_code = 'SGT' and s.workforce_group = 'OFF'"
-        f" and s.person_key = (select substr(person_id, 1, 32)::uuid from history.hr_assignment where rank_code = 'SGT'"
-        f" and effective_start_date = '2026-02-14' and known_to is null limit 1)",
+        " and s.person_key = (select substr(person_id, 1, 32)::uuid from history.hr_assignment where rank_code = 'SGT'"
+        " and effective_start_date = '2026-02-14' and known_to is null limit 1)",
     )
     assert len(affected) == counted[0] > 60
 

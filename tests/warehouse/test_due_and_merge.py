@@ -1,0 +1,206 @@
+"""What is due, and how a build is merged: plain SQL on some twenty rows each."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import psycopg
+import pytest
+
+from peel import contracts
+from peel.builds.build import Due, find_due
+from peel.builds.merge import delete_sql, delete_vanished_sql, insert_sql, orphans_sql, upsert_sql
+from peel.builds.tables import Table, TableColumn
+from peel.london import LONDON
+from peel.settings import Settings
+from peel.warehouse import connect
+
+FIRST = dt.date(2026, 1, 1)
+
+
+def day(number: int) -> dt.date:
+    return FIRST + dt.timedelta(days=number)
+
+
+class Ledger:
+    """An audit filled by hand."""
+
+    def __init__(self, settings: Settings, connection: psycopg.Connection) -> None:
+        self.connection = connection
+        self.feeds = contracts.feeds(settings.contracts)
+
+    def came(self, feed: str, number: int, state: str = "applied", seq: int = 1) -> str:
+        delivery_id = f"{'hrc'.index(feed[0])}{number:02d}{seq:09d}"
+        self.connection.execute(
+            "insert into audit.delivery (delivery_id, feed, business_date, seq, source_sha256, mode, source_kind, state)"
+            " values (%s, %s, %s, %s, %s, 'full', 'simulated', %s)",
+            (delivery_id, feed, day(number), seq, delivery_id, state),
+        )
+        if state == "applied":
+            self.connection.execute(
+                "insert into audit.applied (table_name, position, apply_date, delivery_id)"
+                " values (%s, (select count(*) + 1 from audit.applied where table_name = %s), %s, %s)",
+                (f"{feed}_table", f"{feed}_table", day(number), delivery_id),
+            )
+        return delivery_id
+
+    def due(self, at: dt.datetime, checksum: str = "a", arriving: tuple[str, ...] = ()) -> Due | None:
+        return find_due(self.connection, self.feeds, checksum, at, list(arriving))
+
+    def switched(self, due: Due) -> None:
+        self.connection.execute(
+            "insert into audit.build (build_id, business_date, deliveries, decisions, checksum, state)"
+            " values (%s, %s, %s, %s, %s, 'switched')",
+            (due.build_id, due.business_date, list(due.deliveries), list(due.decisions), due.checksum),
+        )
+        self.connection.execute("insert into audit.switch (build_id, rows) values (%s, '{}')", (due.build_id,))
+
+
+@pytest.fixture
+def ledger(here: Settings) -> Any:
+    with connect(here, "owner") as connection:
+        yield Ledger(here, connection)
+        connection.rollback()
+
+
+EARLY = dt.datetime(2026, 1, 2, 1, tzinfo=LONDON)  # before any due time of the first night
+LATE = dt.datetime(2026, 2, 1, 12, tzinfo=LONDON)
+
+
+def test_nothing_is_due_before_anything_came(ledger: Ledger) -> None:
+    assert ledger.due(LATE) is None
+
+
+def test_a_night_is_due_once_every_nightly_feed_is_there(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    assert ledger.due(EARLY) is None
+    ledger.came("recruitment", 0)
+    due = ledger.due(EARLY)
+    assert due is not None
+    assert (due.business_date, due.rebuild_all, due.last_business_date) == (day(0), True, None)
+    assert [name.split(":")[0] for name in due.deliveries] == ["hr", "recruitment"]
+
+
+def test_an_overdue_feed_is_not_waited_for_unless_it_is_on_its_way(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    assert ledger.due(dt.datetime(2026, 1, 2, 3, 29, tzinfo=LONDON)) is None
+    assert ledger.due(dt.datetime(2026, 1, 2, 3, 30, tzinfo=LONDON)) is not None
+    assert ledger.due(LATE, arriving=("recruitment",)) is None
+    ledger.came("recruitment", 0, state="landed")
+    assert ledger.due(LATE) is None
+
+
+def test_a_backlog_is_one_build_up_to_the_newest_date(ledger: Ledger) -> None:
+    for number in range(10):
+        ledger.came("hr", number)
+        ledger.came("recruitment", number)
+    ledger.came("census", 0)
+    due = ledger.due(LATE)
+    assert due is not None
+    assert due.business_date == day(9)
+    assert len(due.deliveries) == 21
+
+
+def test_what_readers_see_is_not_due_again_and_any_change_is(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    ledger.came("recruitment", 0)
+    first = ledger.due(LATE)
+    assert first is not None
+    ledger.switched(first)
+    assert ledger.due(LATE) is None
+
+    changed = ledger.due(LATE, checksum="b")
+    assert changed is not None
+    assert changed.rebuild_all
+
+    ledger.came("hr", 1)
+    later = ledger.due(LATE)
+    assert later is not None
+    assert (later.business_date, later.last_business_date, later.rebuild_all) == (day(1), day(0), False)
+    assert later.build_id != first.build_id
+
+
+def test_a_decision_makes_a_build_due(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    first = ledger.due(LATE)
+    assert first is not None
+    ledger.switched(first)
+    ledger.connection.execute(
+        "insert into audit.decision (kind, who, reason) values ('accept', 'R. Peel', 'a true change')"
+    )
+    assert ledger.due(LATE) is not None
+
+
+def test_a_refused_delivery_does_not_make_its_night_ready(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    ledger.came("recruitment", 0, state="refused")
+    assert ledger.due(EARLY) is None
+
+
+def _column(name: str, type_: str, references: tuple[str, str] | None = None) -> TableColumn:
+    return TableColumn(name, type_, "", False, references)
+
+
+DIMENSION = Table("d", "", (_column("k", "text"), _column("v", "text")), ("k",), (), None, False)
+FACT = Table(
+    "f",
+    "",
+    (_column("m", "integer"), _column("p", "text"), _column("k", "text", ("d", "k"))),
+    ("m", "p"),
+    ("m",),
+    "affected",
+    False,
+)
+
+
+@pytest.fixture
+def merging(here: Settings) -> Any:
+    with connect(here, "owner") as connection:
+        connection.execute("create schema next")
+        for schema in ("core", "next"):
+            connection.execute(f"create table {schema}.d (k text primary key, v text)".encode())
+            connection.execute(f"create table {schema}.f (m integer, p text, k text, primary key (m, p))".encode())
+        connection.execute("create table next.affected (m integer)")
+        connection.execute("insert into core.d values ('a', 'old'), ('b', 'same'), ('gone', 'x')")
+        connection.execute("insert into next.d values ('a', 'new'), ('b', 'same'), ('c', 'added')")
+        connection.execute(
+            "insert into core.f values (1, 'x', 'a'), (1, 'y', 'a'), (2, 'x', 'a'), (2, 'y', 'b'), (2, 'z', 'gone'), (3, 'x', 'b')"
+        )
+        connection.execute("insert into next.affected values (2), (2), (4)")
+        connection.execute("insert into next.f values (2, 'x', 'a'), (2, 'y', 'c'), (4, 'x', 'c')")
+        yield connection
+        connection.rollback()
+
+
+def test_a_fact_is_merged_within_its_affected_partitions_and_nowhere_else(merging: psycopg.Connection) -> None:
+    assert merging.execute(delete_sql(FACT).encode()).rowcount == 2  # (2, y) differs, (2, z) left
+    assert merging.execute(insert_sql(FACT).encode()).rowcount == 2
+    found = merging.execute("select m, p, k from core.f order by 1, 2").fetchall()
+    assert found == [(1, "x", "a"), (1, "y", "a"), (2, "x", "a"), (2, "y", "c"), (3, "x", "b"), (4, "x", "c")]
+    assert merging.execute(delete_sql(FACT).encode()).rowcount == 0
+    assert merging.execute(insert_sql(FACT).encode()).rowcount == 0
+
+
+def test_an_emptied_partition_is_emptied(merging: psycopg.Connection) -> None:
+    merging.execute("truncate next.f")
+    merging.execute(delete_sql(FACT).encode())
+    assert merging.execute("select distinct m from core.f order by 1").fetchall() == [(1,), (3,)]
+
+
+def test_a_dimension_is_merged_by_key_and_touches_only_what_differs(merging: psycopg.Connection) -> None:
+    assert merging.execute(upsert_sql(DIMENSION).encode()).rowcount == 2
+    assert merging.execute(delete_vanished_sql(DIMENSION).encode()).rowcount == 1
+    assert merging.execute("select k, v from core.d order by 1").fetchall() == [
+        ("a", "new"),
+        ("b", "same"),
+        ("c", "added"),
+    ]
+    assert merging.execute(upsert_sql(DIMENSION).encode()).rowcount == 0
+
+
+def test_an_orphan_is_counted(merging: psycopg.Connection) -> None:
+    orphans = orphans_sql("f", "k", "d", "k", "core").encode()
+    assert merging.execute(orphans).fetchone() == (0,)
+    merging.execute("delete from core.d where k = 'gone'")
+    assert merging.execute(orphans).fetchone() == (1,)
