@@ -19,7 +19,8 @@ from peel.warehouse import parameters
 NI = "QQ77{:04d}D"
 WORD = "kanarienvogel"  # a badly typed value with no identifier's shape: held in quarantine, nowhere else
 IDENTIFIERS = re.compile(
-    rb"QQ ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b|@example\.invalid|07700 ?900 ?\d{3}|7946 ?0\d{3}|\bZX\d{1,2} ?\d[A-Z]{2}\b", re.I
+    rb"QQ ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b|@example\.invalid|07700 ?900 ?\d{3}|7946 ?0\d{3}|\bZX\d{1,2} ?\d[A-Z]{2}\b",
+    re.I,
 )
 
 Rows = list[dict[str, str]]

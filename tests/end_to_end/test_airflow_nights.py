@@ -115,7 +115,7 @@ def test_no_canary_is_anywhere_airflow_or_the_warehouse_wrote(
     names = raw_names(settings, DATE.isoformat())
     for place, data in written.items():
         assert not IDENTIFIERS.search(data), place
-        if place != "database peel":
+        if place != "database peel" and "/landing/" not in place:  # a declared column's text is landed
             assert WORD.encode() not in data, place
         if "drafts" not in place:
             assert not [name for name in names if name in data], place

@@ -69,7 +69,7 @@ def _total(
     return _cell(draw, key, sum(cells[part].value for part in parts), shown=shown, exact=exact)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(systems())
 def test_every_hidden_count_keeps_a_range_of_5_whatever_the_table(system: System) -> None:
     protection = protect(system)
@@ -81,6 +81,7 @@ def test_every_hidden_count_keeps_a_range_of_5_whatever_the_table(system: System
     assert narrow(attack(shown, protection.hidden | system.unprinted())) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(systems())
 def test_no_count_is_hidden_besides_that_could_be_shown(system: System) -> None:
@@ -103,7 +104,7 @@ def test_a_system_is_refused_only_if_hiding_all_that_may_be_hidden_would_not_do(
         assert narrow(attack(system.shown(protection.hidden), protection.hidden | system.unprinted())) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(systems())
 def test_the_same_system_is_protected_the_same_way_every_time(system: System) -> None:
     assert protect(system) == protect(system)

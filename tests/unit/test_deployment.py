@@ -25,7 +25,7 @@ from cryptography.fernet import Fernet
 from psycopg import conninfo
 from sqlalchemy import make_url
 
-from peel import deployment, secrets, warehouse
+from peel import __version__, deployment, secrets, warehouse
 from peel.deliveries.pseudonyms import load_keys
 from peel.errors import ConfigurationError
 from peel.local import airflow, postgres, processes
@@ -124,7 +124,7 @@ for command in asked["commands"]:
     get_parser().parse_args(command)
 """
     settings = {
-        name: value
+        name: value.replace("/var/lib/peel", str(tmp_path))  # Airflow makes the folder of its logs as it starts
         for service in services.values()
         for name, value in service["environment"].items()
         if name.startswith("AIRFLOW__")
@@ -208,7 +208,7 @@ def test_every_service_is_confined_watched_and_limited(services: dict[str, dict[
         assert not {"privileged", "network_mode", "pid", "ipc", "devices", "cap_add"} & service.keys(), name
     assert services["postgres"]["user"] == "postgres"
     assert re.fullmatch(r"postgres:18\.\d+(-\w+)?", services["postgres"]["image"])
-    assert {service["image"] for name, service in services.items() if name != "postgres"} == {"peel:0.1.0"}
+    assert {service["image"] for name, service in services.items() if name != "postgres"} == {f"peel:{__version__}"}
 
 
 def test_services_wait_for_what_they_need(services: dict[str, dict[str, Any]]) -> None:

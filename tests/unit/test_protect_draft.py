@@ -163,6 +163,7 @@ def test_the_page_shows_each_figure_as_the_file_does(made: Draft):
     assert counted - {key for key, _ in parser.seen} == {"officers/met/sexes"}
 
 
+@pytest.mark.slow
 def test_what_is_hidden_leaves_no_trace_in_any_file(mart: Mart):
     """Other hidden values, same bytes: so nothing in sentences, labels, marks or rows depends on them."""
     composition = compose(mart)
@@ -185,10 +186,12 @@ def test_what_is_hidden_leaves_no_trace_in_any_file(mart: Mart):
     assert to_csv(first.values(), build_id="b", statement="s") == to_csv(second.values(), build_id="b", statement="s")
 
 
+@pytest.mark.slow
 def test_the_same_snapshot_gives_the_same_bytes(mart: Mart, made: Draft):
     assert dict(prepare(mart, TABLES).files) == dict(made.files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("officers", [40, 700])
 def test_a_small_force_is_protected_too(officers: int):
     small = prepare(snapshot(rows(officers=officers)), TABLES)
@@ -253,6 +256,7 @@ def test_a_simulated_source_without_a_statement_that_says_so_is_refused(mart: Ma
             prepare(unmarked, TABLES)
 
 
+@pytest.mark.slow
 def test_a_real_force_is_not_called_simulated():
     real = prepare(snapshot(rows(officers=900, kind="real")), TABLES)
     assert "imulated" not in real.files["index.html"]

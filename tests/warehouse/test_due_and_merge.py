@@ -33,8 +33,8 @@ class Ledger:
     def came(self, feed: str, number: int, state: str = "applied", seq: int = 1) -> str:
         delivery_id = f"{'hrc'.index(feed[0])}{number:02d}{seq:09d}"
         self.connection.execute(
-            "insert into audit.delivery (delivery_id, feed, business_date, seq, source_sha256, mode, source_kind, state)"
-            " values (%s, %s, %s, %s, %s, 'full', 'simulated', %s)",
+            "insert into audit.delivery (delivery_id, feed, business_date, seq, source_sha256, mode,"
+            " source_kind, state) values (%s, %s, %s, %s, %s, 'full', 'simulated', %s)",
             (delivery_id, feed, day(number), seq, delivery_id, state),
         )
         if state == "applied":
@@ -165,7 +165,8 @@ def merging(here: Settings) -> Any:
         connection.execute("insert into core.d values ('a', 'old'), ('b', 'same'), ('gone', 'x')")
         connection.execute("insert into next.d values ('a', 'new'), ('b', 'same'), ('c', 'added')")
         connection.execute(
-            "insert into core.f values (1, 'x', 'a'), (1, 'y', 'a'), (2, 'x', 'a'), (2, 'y', 'b'), (2, 'z', 'gone'), (3, 'x', 'b')"
+            "insert into core.f values (1, 'x', 'a'), (1, 'y', 'a'), (2, 'x', 'a'), (2, 'y', 'b'),"
+            " (2, 'z', 'gone'), (3, 'x', 'b')"
         )
         connection.execute("insert into next.affected values (2), (2), (4)")
         connection.execute("insert into next.f values (2, 'x', 'a'), (2, 'y', 'c'), (4, 'x', 'c')")

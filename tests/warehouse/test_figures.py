@@ -315,7 +315,11 @@ def test_the_star_balances_from_month_to_month(london_night: Settings) -> None:
             select s.month_end, s.person_key, s.workforce_group, e.five_group
             from core.fct_workforce_snapshot s join core.dim_ethnicity e using (ethnicity_code)
         ),
-        months as (select distinct month_end, (month_end + interval '1 day' + interval '1 month' - interval '1 day')::date as following from stock),
+        months as (
+            select distinct month_end,
+                (month_end + interval '1 day' + interval '1 month' - interval '1 day')::date as following
+            from stock
+        ),
         closing as (select month_end, workforce_group, five_group, count(*) as n from stock group by 1, 2, 3),
         reclassified as (
             select b.month_end, b.workforce_group, b.five_group, count(*) as n

@@ -86,8 +86,8 @@ def test_every_row_of_a_duplicated_key_is_held_back(with_contracts: WithContract
     take_in(here, "toy")
     assert [version[0] for version in versions(here)] == [1, 3]
     assert rows(here, "select _row, rules from quarantine.toy order by 1") == [
-        (2, ["key_is_unique"]),
-        (3, ["key_is_unique"]),
+        (2, ["toy_id:key_is_unique"]),
+        (3, ["toy_id:key_is_unique"]),
     ]
 
 

@@ -6,7 +6,7 @@ import psycopg
 
 from peel.builds import dbt
 from peel.builds.tables import Table, tables
-from peel.contracts import Rule, mart_suites
+from peel.contracts import mart_suites
 from peel.errors import PeelError
 from peel.gates.suite import run_suite
 from peel.settings import Settings
@@ -47,7 +47,7 @@ def gate_build(settings: Settings, build_id: str) -> dict[str, int]:
                     connection,
                     build_id,
                     table_name,
-                    outcome.rule.column or "",
+                    outcome.rule.subject or "",
                     outcome.rule.name,
                     "critical" if critical else "warning",
                     outcome.checked,
@@ -55,7 +55,7 @@ def gate_build(settings: Settings, build_id: str) -> dict[str, int]:
                 )
                 passed += outcome.passed
                 if not outcome.passed and critical:
-                    failed.append(f"{table_name}: {_label(outcome.rule)} ({outcome.failed})")
+                    failed.append(f"{table_name}: {outcome.rule.label} ({outcome.failed})")
         connection.execute(
             "update audit.build set state = %s, reason = %s where build_id = %s",
             ("failed" if failed else "gated", "; ".join(failed) or None, build_id),
@@ -69,10 +69,6 @@ def gate_build(settings: Settings, build_id: str) -> dict[str, int]:
             do="See audit.build_gate_result.",
         )
     return {"passed": passed, "failed": 0}
-
-
-def _label(rule: Rule) -> str:
-    return f"{rule.column}:{rule.name}" if rule.column else rule.name
 
 
 def _missing_keys(connection: psycopg.Connection, members: list[Table]) -> list[tuple[str, str, str]]:

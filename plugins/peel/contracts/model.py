@@ -42,6 +42,17 @@ class Rule:
     unfit_when: str | None = None
     description: str = ""
 
+    @property
+    def subject(self) -> str | None:
+        """The column the rule speaks of, its own or one a table's rule names; ``None`` for the whole row."""
+        named = self.column or self.kwargs.get("column")
+        return None if named is None or named.startswith("_") else str(named)
+
+    @property
+    def label(self) -> str:
+        """The rule as quarantine and refusals name it: ``column:rule``, or the rule alone."""
+        return f"{self.subject}:{self.name}" if self.subject else self.name
+
 
 @dataclass(frozen=True)
 class Column:

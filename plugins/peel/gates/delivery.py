@@ -104,7 +104,9 @@ def _record(
         gate.execute(f"set local search_path = {view.split('.')[0]}".encode())
         for outcome in row_rules:
             query = (outcome.rows_query or "").strip().rstrip(";")
-            gate.execute(f"insert into broken (_row, rule) select _row, '{_label(outcome)}' from ({query}) q".encode())
+            gate.execute(
+                f"insert into broken (_row, rule) select _row, '{outcome.rule.label}' from ({query}) q".encode()
+            )
         gate.execute(b"analyze pg_temp.broken")
         names = ", ".join(f'"{column.name}"' for column in contract.columns)
         values = ", ".join(f'v."{column.name}"' for column in contract.columns)
@@ -123,7 +125,7 @@ def _record(
     total = gate.execute(f"select count(*) from {contract.relation('delivery', delivery_id)}".encode()).fetchone()
     rows = total[0] if total else 0
     refused_by = sorted(
-        _label(outcome) for outcome in outcomes if not outcome.passed and outcome.rule.on_failure == "refuse"
+        outcome.rule.label for outcome in outcomes if not outcome.passed and outcome.rule.on_failure == "refuse"
     )
     for outcome in outcomes:
         _result(gate, delivery_id, contract.name, outcome)
@@ -143,11 +145,6 @@ def _record(
     return quarantined
 
 
-def _label(outcome: Outcome) -> str:
-    rule = outcome.rule
-    return f"{rule.column}:{rule.name}" if rule.column else rule.name
-
-
 def _result(gate: psycopg.Connection, delivery_id: str, table: str, outcome: Outcome) -> None:
     rule = outcome.rule
     gate.execute(
@@ -156,7 +153,7 @@ def _result(gate: psycopg.Connection, delivery_id: str, table: str, outcome: Out
         (
             delivery_id,
             table,
-            rule.column or "",
+            rule.subject or "",
             rule.name,
             SEVERITY[rule.on_failure],
             rule.on_failure,

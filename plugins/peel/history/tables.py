@@ -122,7 +122,7 @@ def _quarantine(connection: psycopg.Connection, contract: Contract) -> None:
         {
             "row_key": "Hash of the key; empty where the key cannot be read",
             "rules": "The rules the row broke, as column:rule",
-            "applied_on": "Business date from which the row counts as delivered and held; empty while its delivery is not applied",
+            "applied_on": "Business date from which the row is held; empty while its delivery is not applied",
             "resolved_on": "Business date on which a later delivery or a decision settled the row",
             "resolution": "How it was settled: superseded, vanished, repeated, readmitted or discarded",
         },
