@@ -258,7 +258,7 @@ def test_a_simulated_source_without_a_statement_that_says_so_is_refused(mart: Ma
 
 @pytest.mark.slow
 def test_a_real_force_is_not_called_simulated():
-    real = prepare(snapshot(rows(officers=900, kind="real")), TABLES)
+    real = prepare(snapshot(rows(officers=34_000, kind="real")), TABLES)
     assert "imulated" not in real.files["index.html"]
     assert all(row["source_kind"] == "real" for row in by_id(real.files).values())
 

@@ -60,7 +60,7 @@ def write_manifest(settings: Settings) -> None:
 
 @pytest.fixture(scope="module")
 def made() -> Rows:
-    return rows(officers=3000)
+    return rows(officers=34_000)  # few small counts: quick to protect
 
 
 @pytest.fixture

@@ -9,12 +9,21 @@
 -- feeds, in one order; an empty due time for none); arriving text[] (feeds with a delivery at the
 -- source that is not landed yet).
 with
+asked as (
+    select
+        cast(%(now)s as timestamptz) as at_time,
+        cast(%(checksum)s as text) as checksum,
+        cast(%(arriving)s as text[]) as arriving
+),
+
 feed as (
     select
         feed_name,
         cadence,
         nullif(due_time, '')::time as due_time
-    from unnest(%(feeds)s::text[], %(cadences)s::text[], %(due_times)s::text[]) as f (feed_name, cadence, due_time)
+    from
+        unnest(cast(%(feeds)s as text[]), cast(%(cadences)s as text[]), cast(%(due_times)s as text[]))
+            as f (feed_name, cadence, due_time)
 ),
 
 candidate as (
@@ -40,9 +49,9 @@ buildable as (
                         and d.state = 'applied'
                 )
                 and (
-                    %(now)s::timestamptz
+                    (select at_time from asked)
                     < ((candidate.business_date + 1 + feed.due_time) at time zone 'Europe/London')
-                    or feed.feed_name = any(%(arriving)s::text[])
+                    or feed.feed_name in (select unnest(arriving) from asked)
                 )
         )
         and not exists (
@@ -85,10 +94,11 @@ select
     contents.decisions,
     switched.build_id as last_build_id,
     switched.business_date as last_business_date,
-    switched.checksum is distinct from %(checksum)s::text as rebuild_all
+    coalesce(switched.checksum, '') <> asked.checksum as rebuild_all
 from contents
+cross join asked
 left join audit.switched_build as switched on true
 where
-    contents.deliveries is distinct from switched.deliveries
-    or contents.decisions is distinct from switched.decisions
-    or %(checksum)s::text is distinct from switched.checksum
+    coalesce(switched.deliveries, '{}') <> contents.deliveries
+    or coalesce(switched.decisions, '{}') <> contents.decisions
+    or coalesce(switched.checksum, '') <> asked.checksum
