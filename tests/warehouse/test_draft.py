@@ -144,6 +144,8 @@ def test_a_run_killed_while_writing_leaves_the_last_draft_and_the_next_run_clear
     assert (filled.drafts / "latest").readlink() == Path(BUILD_ID)
     assert contents(filled.drafts / BUILD_ID) == earlier
     assert not (filled.drafts / "b2").exists()
+    with warehouse.connect(filled, "publish") as connection:
+        assert connection.execute("select array_agg(build_id) from audit.release").fetchone() == ([BUILD_ID],)
     make_draft(filled)
     assert {path.name for path in filled.drafts.iterdir()} == {BUILD_ID, "b2", "latest"}
 

@@ -98,11 +98,9 @@ def run_suite(
         PeelError: an expectation could not be evaluated; by rule name only.
     """
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     with _quiet():
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        context = gx.get_context(mode="ephemeral", project_config=_in_memory())
         # The schema is the connection's search path: naming it on the asset is deprecated.
         joined = "&" if "?" in url else "?"
         path = f"{url}{joined}options=-csearch_path%3D{schema}"
@@ -128,6 +126,21 @@ def run_suite(
         assert found.expectation_config is not None
         by_position[int((found.expectation_config.meta or {})["position"])] = found
     return [_outcome(rule, by_position[position]) for position, rule in enumerate(suite)]
+
+
+def _in_memory() -> Any:
+    """A project that leaves nothing behind: no folder for documents, no progress bars, no statistics."""
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    return DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
 
 
 def _expectation(rule: Rule, position: int, typed: frozenset[str]) -> Any:

@@ -79,8 +79,9 @@ def make_draft(settings: Settings) -> dict[str, Any]:
     tables = dictionary.read_manifest(settings.var / "dbt" / "target" / "manifest.json")
     draft = prepare(mart, tables)
     manifest = json.loads(draft.files["manifest.json"])
-    folder = _write(settings.drafts, draft)
+    folder = settings.drafts / draft.as_of.build_id
     with warehouse.connect(settings, "publish") as connection:
+        connection.execute("select pg_advisory_xact_lock(hashtext('peel draft'))")  # one at a time writes
         connection.execute(
             "insert into audit.release (release_id, build_id, kind, path, manifest)"
             " values (%s, %s, 'draft', %s, %s) on conflict (release_id) do update"
@@ -93,6 +94,7 @@ def make_draft(settings: Settings) -> dict[str, Any]:
                 Jsonb(manifest),
             ),
         )
+        _write(folder, draft.files)
     return {
         "build_id": draft.as_of.build_id,
         "business_date": draft.as_of.business_date.isoformat(),
@@ -126,6 +128,8 @@ def prepare(mart: Mart, tables: list[dictionary.Table]) -> Draft:
     simulated = "simulated" in (as_of.police_source_kind, as_of.residents_source_kind)
     if not as_of.statement.strip() or (simulated and "simulated" not in as_of.statement.lower()):
         raise UnsafeError("the warehouse does not say what is simulated.", column="mart.as_of.statement")
+    if not as_of.build_id.replace("-", "").isalnum():
+        raise PeelError("the build's id cannot be a folder's name.", column="mart.as_of.build_id")
     composition = compose(mart)
     protection = protect(composition.system)
     shown = publishable(composition, protection.hidden)
@@ -261,20 +265,17 @@ def _manifest(
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def _write(drafts: Path, draft: Draft) -> Path:
+def _write(folder: Path, files: Mapping[str, str]) -> None:
     """Write the files beside the folder, give them its name, then move ``latest``."""
-    build_id = draft.as_of.build_id
-    if not build_id.replace("-", "").replace("_", "").isalnum():
-        raise PeelError("the build's id cannot be a folder's name.", column="mart.as_of.build_id")
-    folder = drafts / build_id
+    drafts, build_id = folder.parent, folder.name
     fresh, old = (drafts / f".{build_id}.{mark}.{os.getpid()}" for mark in ("new", "old"))
     try:
         drafts.mkdir(parents=True, exist_ok=True)
         for leftover in drafts.glob(f".{build_id}.*"):
             shutil.rmtree(leftover)
-        if not _same(folder, draft.files):
+        if not _same(folder, files):
             fresh.mkdir()
-            for name, text in draft.files.items():
+            for name, text in files.items():
                 with (fresh / name).open("w", encoding="utf-8", newline="") as file:
                     file.write(text)
                     file.flush()
@@ -293,7 +294,6 @@ def _write(drafts: Path, draft: Draft) -> Path:
             file=str(folder),
             do="Check the folder's owner and free space.",
         ) from None
-    return folder
 
 
 def _same(folder: Path, files: Mapping[str, str]) -> bool:
