@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     backup.add_argument("folder", type=Path)
     picture = command("picture", _picture, "take a picture of the latest draft (needs Chromium)")
     picture.add_argument("file", type=Path)
+    env = command("env", _env, "write the .env of a team deployment, every secret fresh")
+    env.add_argument("file", type=Path, nargs="?", default=Path(".env"))
     command("dbt-sources", _dbt_sources, "write dbt's sources from the contracts")
     clean = command("clean", _clean, "stop everything and remove what Peel wrote, keys included")
     clean.add_argument("--yes", action="store_true", help="do not ask")
@@ -183,6 +185,13 @@ def _picture(here: Settings, options: argparse.Namespace) -> None:
 
     take_picture(here.drafts / "latest" / "index.html", options.file)
     _say(f"Written: {options.file}")
+
+
+def _env(here: Settings, options: argparse.Namespace) -> None:
+    from peel.deployment import write_env
+
+    write_env(options.file)
+    _say(f"Written: {options.file} (mode 0600). Keep a copy apart: it holds the HMAC keys.")
 
 
 def _dbt_sources(here: Settings, options: argparse.Namespace) -> None:

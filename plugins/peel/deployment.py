@@ -177,7 +177,7 @@ def migrate() -> None:
     given = conninfo.conninfo_to_dict(here.warehouse_dsn)
     server = postgres.Server(str(given["host"]), int(given.get("port") or 5432))
     with warehouse.value_free("peel_owner"):
-        postgres._prepare(replace(here, warehouse_dsn=None), server)
+        postgres.prepare(replace(here, warehouse_dsn=None), server)
     if subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"]).returncode != 0:
         raise ConfigurationError("Airflow could not bring its database up to date; its lines above say why.")
     owner = conninfo.make_conninfo(here.warehouse_dsn, user=warehouse.OWNER, password=password)

@@ -143,29 +143,15 @@ def bootstrap(settings: Settings) -> None:
             raise ConfigurationError("The warehouse needs PostgreSQL 18 or newer.")
         for role in ROLES:
             exists = connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone()
-            verb = sql.SQL("alter") if exists else sql.SQL("create")
-            connection.execute(
-                sql.SQL("{} role {} login nosuperuser nocreatedb nocreaterole password {}").format(
-                    verb, sql.Identifier(role), sql.Literal(_scram(secret(settings, role)))
-                )
+            # Only a superuser may alter a role's privileges, even to take away what it never had.
+            verb = (
+                "alter role {} login password {}"
+                if exists
+                else ("create role {} login nosuperuser nocreatedb nocreaterole password {}")
             )
+            # The server is told a verifier: a password never travels in a statement.
+            verifier = connection.pgconn.encrypt_password(
+                secret(settings, role).encode(), role.encode(), b"scram-sha-256"
+            ).decode()
+            connection.execute(sql.SQL(verb).format(sql.Identifier(role), sql.Literal(verifier)))
         connection.execute(script.encode("utf-8"))
-
-
-def _scram(password: str) -> str:
-    """A SCRAM-SHA-256 verifier, so that a password never travels in a statement."""
-    import base64
-    import hashlib
-    import hmac
-    import os
-
-    salt, rounds = os.urandom(16), 4096
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
-    client = hmac.digest(salted, b"Client Key", "sha256")
-    server = hmac.digest(salted, b"Server Key", "sha256")
-
-    def encoded(value: bytes) -> str:
-        return base64.b64encode(value).decode()
-
-    stored = hashlib.sha256(client).digest()
-    return f"SCRAM-SHA-256${rounds}:{encoded(salt)}${encoded(stored)}:{encoded(server)}"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from peel import warehouse
+from peel.builds.dbt import manifest_path
 from peel.errors import PeelError
 from peel.releases import draft
 from peel.releases.cells import UnsafeError
@@ -43,7 +44,7 @@ def add_build(connection: Any, build_id: str) -> None:
     )
 
 
-def write_manifest(settings: Settings) -> None:
+def write_manifest(settings: Settings, build_id: str = BUILD_ID) -> None:
     model = {
         "resource_type": "model",
         "name": "mart__dim_area",
@@ -53,9 +54,9 @@ def write_manifest(settings: Settings) -> None:
         "config": {"meta": {"each_row_is": "one area"}},
         "columns": {"area_code": {"name": "area_code", "data_type": "text", "description": "The code."}},
     }
-    target = settings.var / "dbt" / "target"
-    target.mkdir(parents=True)
-    (target / "manifest.json").write_text(json.dumps({"nodes": {"model": model}}), "utf-8")
+    path = manifest_path(settings, build_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"nodes": {"model": model}}), "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,7 @@ def test_the_next_build_becomes_the_latest_and_the_earlier_draft_stays(filled: S
     with warehouse.connect(filled, "owner") as connection:
         add_build(connection, "b2")
         connection.execute("update mart.as_of set build_id = 'b2'")
+    write_manifest(filled, "b2")
     make_draft(filled)
     assert (filled.drafts / "latest").readlink() == Path("b2")
     assert contents(filled.drafts / BUILD_ID) == earlier
@@ -130,6 +132,7 @@ def test_a_run_killed_while_writing_leaves_the_last_draft_and_the_next_run_clear
     with warehouse.connect(filled, "owner") as connection:
         add_build(connection, "b2")
         connection.execute("update mart.as_of set build_id = 'b2'")
+    write_manifest(filled, "b2")
     calls = []
 
     def full_disk(descriptor: int) -> None:
@@ -173,7 +176,7 @@ def test_without_residents_it_names_the_feed(filled: Settings):
 
 
 def test_without_dbts_manifest_nothing_is_written(filled: Settings):
-    (filled.var / "dbt" / "target" / "manifest.json").unlink()
+    manifest_path(filled, BUILD_ID).unlink()
     with pytest.raises(PeelError, match="dbt's manifest is missing"):
         make_draft(filled)
     assert not filled.drafts.exists()

@@ -91,7 +91,7 @@ def build(settings: Settings) -> str | None:
             "rebuild_all": due.rebuild_all,
         }
         try:
-            dbt.build(settings, variables)
+            dbt.build(settings, due.build_id, variables)
         except PeelError as error:
             _end(connection, due.build_id, "failed", str(error))
             raise

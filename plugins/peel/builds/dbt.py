@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from peel.contracts import contracts
 from peel.errors import ConfigurationError, PeelError
 from peel.settings import Settings
 from peel.warehouse import parameters
+
+_MANIFESTS_KEPT = 5
 
 
 def program(settings: Settings) -> Path:
@@ -29,8 +32,13 @@ def program(settings: Settings) -> Path:
     return path
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment dbt runs in: connection as peel_transform, everything it writes under ``var/``."""
+def environment(settings: Settings, target: str = "by_hand") -> dict[str, str]:
+    """The environment dbt runs in: connection as peel_transform, everything it writes under ``var/``.
+
+    Args:
+        settings: the installation.
+        target: the folder dbt writes its artifacts to; what a person runs stays apart from the nights' builds.
+    """
     p = parameters(settings, "transform")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "DBT_", "PYTHON"))}
     return kept | {
@@ -42,7 +50,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_PROJECT_DIR": str(settings.dbt_project),
         "DBT_PROFILES_DIR": str(settings.dbt_project),
-        "DBT_TARGET_PATH": str(settings.var / "dbt" / "target"),
+        "DBT_TARGET_PATH": str(settings.var / "dbt" / target),
         "DBT_LOG_PATH": str(settings.logs / "dbt"),
         "DBT_VERSION_CHECK": "false",
         "DO_NOT_TRACK": "1",
@@ -62,28 +70,24 @@ def checksum(settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def build(settings: Settings, variables: Mapping[str, Any], select: Sequence[str] = ()) -> dict[str, Any]:
-    """Run ``dbt build`` and return its manifest.
+def build(settings: Settings, build_id: str, variables: Mapping[str, Any]) -> None:
+    """Run ``dbt build`` and keep its manifest under the build's id.
 
     Args:
         settings: the installation.
+        build_id: the build.
         variables: dbt variables.
-        select: what to build; everything but unit tests when empty.
-
-    Returns:
-        The manifest dbt wrote.
 
     Raises:
         PeelError: dbt failed or built nothing; names the models, never a value.
     """
     arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dict(variables))]
-    arguments += ["--select", *select] if select else []
-    target = settings.var / "dbt" / "target"
+    target = settings.var / "dbt" / "nightly"
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
     run = subprocess.run(
         [str(program(settings)), "--quiet", *arguments],
-        env=environment(settings),
+        env=environment(settings, "nightly"),
         cwd=settings.dbt_project,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -100,18 +104,26 @@ def build(settings: Settings, variables: Mapping[str, Any], select: Sequence[str
         raise PeelError(f"dbt ended with exit code {run.returncode}.", rule="dbt", do=advice)
     if not nodes:
         raise PeelError("dbt built nothing at all.", rule="dbt", do=advice)
-    manifest: dict[str, Any] = json.loads((target / "manifest.json").read_text("utf-8"))
-    return manifest
+    kept = manifest_path(settings, build_id)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(target / "manifest.json", kept)
+    for old in sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_MANIFESTS_KEPT]:
+        old.unlink()
 
 
-def manifest(settings: Settings) -> dict[str, Any]:
-    """The manifest of the last run.
+def manifest_path(settings: Settings, build_id: str) -> Path:
+    """Where a build's manifest is kept."""
+    return settings.var / "dbt" / "builds" / f"{build_id}.json"
+
+
+def manifest(settings: Settings, build_id: str) -> dict[str, Any]:
+    """A build's manifest.
 
     Raises:
-        PeelError: there is none.
+        PeelError: it is not kept.
     """
-    path = settings.var / "dbt" / "target" / "manifest.json"
+    path = manifest_path(settings, build_id)
     if not path.exists():
-        raise PeelError("dbt has left no manifest.", rule="dbt", do="Run the build again.")
+        raise PeelError("the build's manifest is gone.", rule="dbt", do="Run the build again.")
     document: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return document

@@ -26,7 +26,7 @@ def gate_build(settings: Settings, build_id: str) -> dict[str, int]:
     Raises:
         PeelError: a critical rule failed; the build is marked failed and last night stands.
     """
-    manifest = dbt.manifest(settings)
+    manifest = dbt.manifest(settings, build_id)
     with connect(settings, "transform") as connection:
         row = connection.execute("select state from audit.build where build_id = %s", (build_id,)).fetchone()
         if row is not None and row[0] in ("gated", "switched"):

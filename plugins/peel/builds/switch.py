@@ -74,7 +74,7 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
     Raises:
         PeelError: the build is not gated, or a foreign key leads nowhere; nothing is changed.
     """
-    manifest = dbt.manifest(settings)
+    manifest = dbt.manifest(settings, build_id)
     members, mart = tables(manifest), views(manifest)
     with connect(settings, "transform") as connection:
         connection.execute("select pg_advisory_lock(hashtext('peel build'))")

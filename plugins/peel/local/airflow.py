@@ -258,7 +258,6 @@ def environment_of(settings: Settings, port: int) -> dict[str, str]:
         },
         "metrics": {"statsd_on": False, "otel_on": False},
         "traces": {"otel_on": False},
-        "usage_data_collection": {"enabled": False},
     }
     inherited = {
         name: value

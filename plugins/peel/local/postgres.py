@@ -163,7 +163,7 @@ def up(settings: Settings, say: Callable[[str], None]) -> Server:
                 f"PostgreSQL is already running on port {server.port}, not on PEEL_PG_PORT.",
                 do="Stop it first (make stop).",
             )
-        _prepare(settings, server)
+        prepare(settings, server)
         return server
 
 
@@ -583,7 +583,7 @@ def _connect(settings: Settings, server: Server, database: str) -> psycopg.Conne
     )
 
 
-def _prepare(settings: Settings, server: Server) -> None:
+def prepare(settings: Settings, server: Server) -> None:
     """Make the databases and Airflow's role, and nobody may connect who was not asked."""
     password = secrets.secret(settings, "airflow_db")
     databases = [METADATA] if settings.warehouse_dsn else [METADATA, WAREHOUSE]

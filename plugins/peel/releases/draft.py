@@ -25,6 +25,7 @@ from markupsafe import escape
 from psycopg.types.json import Jsonb
 
 from peel import warehouse
+from peel.builds.dbt import manifest_path
 from peel.errors import PeelError
 from peel.releases import dictionary, figures, page
 from peel.releases.attack import Range, attack, narrow
@@ -76,7 +77,7 @@ def make_draft(settings: Settings) -> dict[str, Any]:
     """
     started = time.monotonic()
     mart = read(settings)
-    tables = dictionary.read_manifest(settings.var / "dbt" / "target" / "manifest.json")
+    tables = dictionary.read_manifest(manifest_path(settings, mart.as_of.build_id))
     draft = prepare(mart, tables)
     manifest = json.loads(draft.files["manifest.json"])
     folder = settings.drafts / draft.as_of.build_id
