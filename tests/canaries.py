@@ -19,7 +19,9 @@ from peel.warehouse import parameters
 NI = "QQ77{:04d}D"
 WORD = "kanarienvogel"  # a badly typed value with no identifier's shape: held in quarantine, nowhere else
 IDENTIFIERS = re.compile(
-    rb"QQ ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b|@example\.invalid|07700 ?900 ?\d{3}|7946 ?0\d{3}|\bZX\d{1,2} ?\d[A-Z]{2}\b",
+    rb"QQ ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b|@example\.invalid|\bZX\d{1,2} ?\d[A-Z]{2}\b"
+    # a telephone number must stand alone: hashes are full of digits
+    rb"|(?<![0-9a-z])(?:0|\+44 ?(?:\(0\))? ?)(?:7700 ?900 ?|20 ?7946 ?0)\d{3}(?![0-9a-z])",
     re.I,
 )
 
