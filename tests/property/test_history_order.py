@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from peel.warehouse import connect
 from tests.conftest import dump
 from tests.deliveries import deliver
 from tests.toys import DELTA, FULL, row
+
+pytestmark = pytest.mark.slow
 
 
 def _drop_full(here: Settings) -> None:

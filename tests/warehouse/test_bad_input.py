@@ -17,6 +17,8 @@ from peel.warehouse import connect
 from tests.deliveries import csv_bytes, deliver
 from tests.toys import FULL, row
 
+pytestmark = pytest.mark.slow
+
 CANARY = "QQ987654D"
 Change = Callable[[Path], None]
 

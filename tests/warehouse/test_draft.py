@@ -20,6 +20,8 @@ from peel.releases.read import read
 from peel.settings import Settings
 from tests.accessibility.invented_mart import BUILD_ID, SQL, STATEMENT, Rows, rows, snapshot
 
+pytestmark = pytest.mark.slow
+
 FILES = {"index.html", "figures.csv", "dictionary.html", "dictionary.csv", "manifest.json"}
 VIEWS = tuple(Rows.__dataclass_fields__)
 
