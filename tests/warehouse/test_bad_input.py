@@ -190,6 +190,20 @@ def test_a_corrected_redelivery_in_the_same_folder_is_taken_in(
     assert night.apply("toy", landed["refused"])["states"] == {"applied": 1, "refused": 1}
 
 
+def test_a_corrected_manifest_of_the_same_files_is_taken_in(
+    with_contracts: Callable[[dict[str, str]], Settings],
+) -> None:
+    here = with_contracts(FULL)
+    folder = deliver(here.sources, "toy", "2026-01-02", {"toy": [row(1)]})
+    _entry(rows=7)(folder)
+    assert "rule row_count" in _take_in(here)
+    _entry(rows=1)(folder)
+    landed = night.land("toy", dt.date(2026, 1, 2))
+    night.gate("toy")
+    assert landed["refused"] == []
+    assert night.apply("toy", landed["refused"])["states"] == {"applied": 1, "refused": 1}
+
+
 def test_an_extra_column_is_named_and_its_values_are_never_written(
     with_contracts: Callable[[dict[str, str]], Settings],
 ) -> None:

@@ -27,7 +27,7 @@ from peel.deliveries.pseudonyms import Keys, load_keys, remembering
 from peel.deliveries.shapes import closed_form, identifier_shape
 from peel.errors import ConfigurationError, DeliveryRefused
 from peel.feeds import folder as folders
-from peel.feeds.manifest import Manifest, ManifestFile, read_manifest, source_sha256
+from peel.feeds.manifest import MANIFEST, Manifest, ManifestFile, read_manifest, source_sha256
 from peel.feeds.readers import READERS, UnreadableFile
 from peel.settings import Settings
 from peel.warehouse import connect
@@ -132,7 +132,8 @@ def _land(
         manifest = read_manifest(found.path, feed, found.business_date, found.seq)
     except DeliveryRefused as error:
         refusal = error
-    names = [file.file for file in manifest.files] if manifest else ["manifest.json"]
+    # The manifest is one of the files: a corrected one makes another delivery of the same data.
+    names = [MANIFEST, *(file.file for file in manifest.files)] if manifest else [MANIFEST]
     identity = source_sha256(found.path, names)
     delivery_id = ledger.delivery_id(feed.name, found.business_date, found.seq, identity)
     delivery = ledger.Delivery(

@@ -54,15 +54,15 @@ def apply_feed(settings: Settings, feed: Feed) -> ApplyReport:
     report = ApplyReport()
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
         accepted_anyway, bridges = _decisions(connection, feed)
-        resolution = acceptance.resolve(
-            _deliveries(connection, feed), feed.tables, accepted_anyway=accepted_anyway, bridges=bridges
-        )
+        deliveries = _deliveries(connection, feed)
+        resolution = acceptance.resolve(deliveries, feed.tables, accepted_anyway=accepted_anyway, bridges=bridges)
         keys = load_keys(settings, create=False) if resolution.verdicts else None
         ensure_tables(connection, feed.contracts)
         for contract in feed.contracts:
             if keys is not None:
                 _fold(settings, connection, feed, contract, resolution.folds[contract.name], keys, report)
         _record(connection, feed, resolution, report)
+        _record_freshness(connection, feed, deliveries)
         connection.commit()
         _drop_delivery_tables(connection, feed)
         connection.commit()
@@ -324,6 +324,19 @@ def _record(connection: psycopg.Connection, feed: Feed, resolution: acceptance.R
             (feed.name,),
         ).fetchall()
     )
+
+
+def _record_freshness(connection: psycopg.Connection, feed: Feed, deliveries: list[acceptance.Delivery]) -> None:
+    if all(contract.freshness_hours is None for contract in feed.contracts):
+        return
+    for delivery in deliveries:
+        outcome = "failed" if "freshness" in delivery.refused_by else "passed"
+        connection.execute(
+            "insert into audit.gate_result (delivery_id, table_name, rule, severity, on_failure, outcome)"
+            " values (%s, '', 'freshness', 'critical', 'refuse', %s)"
+            " on conflict (delivery_id, table_name, column_name, rule) do nothing",
+            (delivery.delivery_id, outcome),
+        )
 
 
 def _refusal_line(connection: psycopg.Connection, feed: Feed, delivery_id: str, verdict: acceptance.Verdict) -> str:
