@@ -1,0 +1,1 @@
+"""Sources: connectors that find and open what a feed's source has on offer."""
