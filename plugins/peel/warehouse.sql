@@ -76,6 +76,8 @@ create table if not exists audit.delivery_table (
     quarantined bigint,
     refused_by text[],
     key_unreadable bigint,
+    land_epoch integer not null default 1,
+    gate_input text,
     primary key (delivery_id, table_name)
 );
 comment on table audit.delivery_table is 'Each row is one table of a delivery, with what its gate counted';
@@ -97,10 +99,15 @@ comment on table audit.gate_result is 'Each row is one rule''s outcome on one ta
 
 create table if not exists audit.decision (
     decision_id bigint generated always as identity primary key,
-    kind text not null check (kind in ('accept', 'bridge', 'readmit', 'discard', 'lift_hold')),
+    kind text not null check (kind in ('accept', 'bridge', 'readmit', 'discard', 'map', 'erase', 'lift_hold')),
     feed text,
     source_sha256 text,
+    table_name text,
     row_key text,
+    row_number bigint,
+    column_name text,
+    value_from text,
+    value_to text,
     watermark_from text,
     watermark_to text,
     who text not null,
@@ -127,11 +134,26 @@ create table if not exists audit.key_epoch (
 );
 comment on table audit.key_epoch is 'Each row is a key''s epoch with a fingerprint that tells keys apart and gives nothing away';
 
+create table if not exists audit.baseline (
+    feed text primary key,
+    business_date date not null,
+    set_at timestamptz not null default clock_timestamp()
+);
+comment on table audit.baseline is 'Each row is a feed''s business date to which history stands without the landed deliveries it came from';
+
+create table if not exists audit.probe (
+    feed text primary key,
+    outcome text not null check (outcome in ('unchanged')),
+    probed_at timestamptz not null default clock_timestamp()
+);
+comment on table audit.probe is 'Each row is a feed''s last look at a source that had nothing new';
+
 create table if not exists audit.applied (
     table_name text not null,
     position integer not null,
     apply_date date not null,
     delivery_id text not null references audit.delivery,
+    content text not null default '',
     primary key (table_name, position)
 );
 comment on table audit.applied is 'Each row is one delivery in the ordered list a history table is the fold of';
@@ -198,11 +220,13 @@ comment on table audit.release is 'Each row is a set of files made from one buil
 
 grant select on all tables in schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
 grant insert, update, references on audit.delivery, audit.delivery_table to peel_ingest;
-grant insert, update, delete on audit.applied, audit.source_folder, audit.unusable_folder to peel_ingest;
-grant insert on audit.key_epoch to peel_ingest;
+grant insert, update, delete
+on audit.applied, audit.source_folder, audit.unusable_folder, audit.baseline, audit.probe to peel_ingest;
+grant insert on audit.key_epoch, audit.decision to peel_ingest;
 grant insert, update, delete on audit.gate_result to peel_gate, peel_ingest;
 grant update (state, reason) on audit.delivery to peel_gate;
-grant update (accepted, quarantined, refused_by, key_unreadable) on audit.delivery_table to peel_gate;
+grant update (accepted, quarantined, refused_by, key_unreadable, gate_input, contract_version, contract_checksum)
+on audit.delivery_table to peel_gate;
 grant insert, update, delete on audit.build_gate_result to peel_transform;
 grant insert, update on audit.build to peel_transform;
 grant insert on audit.switch to peel_transform;

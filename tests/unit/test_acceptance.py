@@ -26,7 +26,7 @@ def delivery(
 ) -> Delivery:
     date = START + dt.timedelta(days=day)
     at = dt.datetime.combine(date, dt.time(23), dt.UTC)
-    table = Table("toy", rows, refused, band)
+    table = Table("toy", rows, refused, volume_band=band)
     return Delivery(name, date, seq, at, f"sha-{name}", mode, (table,), marks[0], marks[1])
 
 

@@ -11,11 +11,13 @@ import psycopg
 
 from peel.builds import dbt
 from peel.contracts import Feed, feeds
+from peel.deliveries import ledger
 from peel.errors import PeelError
-from peel.feeds import folder as folders
 from peel.history.tables import ensure_tables
 from peel.london import now
 from peel.settings import Settings
+from peel.sources.base import Known, SourceUnavailable
+from peel.sources.configure import source_of
 from peel.warehouse import connect
 
 
@@ -105,22 +107,24 @@ def build(settings: Settings) -> str | None:
 
 
 def arriving(settings: Settings, connection: psycopg.Connection, all_feeds: list[Feed]) -> list[str]:
-    """Feeds whose source folder holds a complete delivery that is not landed yet."""
-    known = {
-        (row[0], row[1]): row[2]
-        for row in connection.execute("select feed, path, fingerprint from audit.source_folder")
-    }
-    return [
-        feed.name
-        for feed in all_feeds
+    """Feeds whose source has a complete delivery that is not landed yet; one that cannot be asked has none."""
+    found = []
+    for feed in all_feeds:
+        known = Known(ledger.known_folders(connection, feed.name), dates=ledger.landed_dates(connection, feed.name))
+        try:
+            offers = list(source_of(settings, feed).offers(feed, known))
+        except SourceUnavailable:
+            continue
         if any(
-            found.has_manifest
-            and found.business_date is not None
-            and found.seq is not None
-            and known.get((feed.name, found.name)) != found.fingerprint
-            for found in folders.find(settings.sources, feed.name)
-        )
-    ]
+            offer.is_complete
+            and not offer.unchanged
+            and offer.business_date is not None
+            and offer.seq is not None
+            and known.fingerprints.get(offer.name) != offer.fingerprint
+            for offer in offers
+        ):
+            found.append(feed.name)
+    return found
 
 
 def _begin(connection: psycopg.Connection, due: Due) -> None:

@@ -7,7 +7,7 @@ number of times, give the same verdicts and the same ordered list that history i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -17,12 +17,17 @@ LEAST_COMPARABLE = 3  # earlier dates a volume rule needs before it speaks
 
 @dataclass(frozen=True)
 class Table:
-    """What a gate found in one table of a delivery.
+    """What a gate found in one table of a delivery, and what its contract asks.
 
     Attributes:
         name: the contract's name.
         rows: rows delivered.
-        refused_by: names of the rules of the suite that refuse it; empty for none.
+        refused_by: labels of the suite's rules that refuse it; empty for none.
+        quarantined: rows held back by row rules.
+        quarantine_limit: share of rows that may be held back.
+        first_load_limit: the same for the first load, which brings a force's whole past at once.
+        first_load_leaves_out: labels of rules not asked of the first load.
+        content: hash of the landed rows, for contracts whose changes need a person's approval; else ``None``.
         volume_band: allowed share of deviation from the median of earlier dates, ``None`` for no rule.
         volume_floor: counts at or below this are never called a deviation.
         independent: refused alone.
@@ -31,6 +36,11 @@ class Table:
     name: str
     rows: int
     refused_by: tuple[str, ...] = ()
+    quarantined: int = 0
+    quarantine_limit: float = 1.0
+    first_load_limit: float = 0.0
+    first_load_leaves_out: tuple[str, ...] = ()
+    content: str | None = None
     volume_band: float | None = None
     volume_floor: int = 0
     independent: bool = False
@@ -83,6 +93,31 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A rule that looks back, held against the last fit delivery of an earlier business date.
+
+    Attributes:
+        table: the contract's name.
+        rule: the rule's name.
+        outcome: ``passed``, ``failed`` or ``not evaluated``.
+        refuses: whether failing refuses the delivery; it is a warning else.
+        checked: rows looked at, where that is known.
+        failed: rows that broke it, where that is known; 1 for a rule about the table as a whole.
+    """
+
+    table: str
+    rule: str
+    outcome: str
+    refuses: bool = True
+    checked: int | None = None
+    failed: int = 0
+
+
+LookBack = Callable[[Delivery, Delivery], Sequence[Finding]]
+"""Holds a delivery against its predecessor; it must be a pure function of the two."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What becomes of one delivery.
 
@@ -90,6 +125,7 @@ class Verdict:
         state: ``applied``, ``replaced``, ``waiting`` or ``refused``.
         reason: the line a person acts on, where there is something to do.
         volumes: the volume rules' outcomes.
+        findings: the outcomes of the other rules that depend on what was accepted before.
         refused_tables: independent tables refused alone.
     """
 
@@ -97,6 +133,7 @@ class Verdict:
     reason: str | None = None
     volumes: tuple[Volume, ...] = ()
     refused_tables: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +151,7 @@ def resolve(
     *,
     accepted_anyway: frozenset[str] = frozenset(),
     bridges: Sequence[Bridge] = (),
+    look_back: LookBack | None = None,
 ) -> Resolution:
     """Decide every delivery of one feed.
 
@@ -122,6 +160,7 @@ def resolve(
         tables: names of the feed's tables.
         accepted_anyway: source hashes a person accepted in spite of their gate.
         bridges: gaps in the watermark chain a person decided to cross.
+        look_back: holds a delivery of full mode against its predecessor.
 
     Returns:
         A verdict for each delivery and, for each table, the list that history must be the fold of.
@@ -132,7 +171,7 @@ def resolve(
     for date in sorted({d.business_date for d in ordered}):
         earlier = [d for d in fit if d.business_date < date]
         for delivery in (d for d in ordered if d.business_date == date):
-            verdict = _gate(delivery, earlier, accepted_anyway)
+            verdict = _gate(delivery, earlier, accepted_anyway, look_back)
             verdicts[delivery.delivery_id] = verdict
             if verdict.state != "refused":
                 fit.append(delivery)
@@ -145,25 +184,52 @@ def resolve(
     return Resolution(verdicts, folds, missing)
 
 
-def _gate(delivery: Delivery, earlier: Sequence[Delivery], accepted_anyway: frozenset[str]) -> Verdict:
+def _gate(
+    delivery: Delivery, earlier: Sequence[Delivery], accepted_anyway: frozenset[str], look_back: LookBack | None
+) -> Verdict:
     volumes = tuple(_volume(table, delivery, earlier) for table in delivery.tables if table.volume_band)
+    is_first = delivery.watermark_from is None if delivery.mode == "delta" else not earlier
+    findings = [finding for table in delivery.tables for finding in _asked(table, earlier, is_first)]
+    if look_back is not None and earlier:
+        findings += look_back(delivery, earlier[-1])
     broken: dict[str, list[str]] = {}
     for table in delivery.tables:
-        rules = list(table.refused_by)
+        left_out = table.first_load_leaves_out if is_first else ()
+        rules = [rule for rule in table.refused_by if rule not in left_out]
         rules += ["volume" for volume in volumes if volume.table == table.name and volume.outcome == "failed"]
+        rules += [f.rule for f in findings if f.table == table.name and f.refuses and f.outcome == "failed"]
         if rules:
             broken[table.name] = rules
     alone = tuple(t.name for t in delivery.tables if t.independent and t.name in broken)
     whole = {name: rules for name, rules in broken.items() if name not in alone}
     if delivery.source_sha256 in accepted_anyway:
-        return Verdict("applied", None, volumes)
+        return Verdict("applied", None, volumes, (), tuple(findings))
     if delivery.refused_by or whole:
         parts = [
             *delivery.refused_by,
             *(f"{name}: {', '.join(rules)}" for name, rules in sorted(whole.items())),
         ]
-        return Verdict("refused", f"refused by {'; '.join(parts)}", volumes, alone)
-    return Verdict("applied", None, volumes, alone)
+        return Verdict("refused", f"refused by {'; '.join(parts)}", volumes, alone, tuple(findings))
+    return Verdict("applied", None, volumes, alone, tuple(findings))
+
+
+def _asked(table: Table, earlier: Sequence[Delivery], is_first: bool) -> list[Finding]:
+    """The quarantine limit, and approval of a change where the contract asks for it."""
+    limit = max(table.first_load_limit, table.quarantine_limit) if is_first else table.quarantine_limit
+    over = table.quarantined > table.rows * limit
+    found = [
+        Finding(
+            table.name, "quarantine_limit", "failed" if over else "passed", True, table.rows, table.quarantined
+        )
+    ]
+    if table.content is not None:
+        before = next(
+            (other.content for delivery in reversed(earlier) for other in delivery.tables if other.name == table.name),
+            None,
+        )
+        outcome = "not evaluated" if before is None else "passed" if before == table.content else "failed"
+        found.append(Finding(table.name, "approval", outcome, True, table.rows, 1 if outcome == "failed" else 0))
+    return found
 
 
 def _volume(table: Table, delivery: Delivery, earlier: Sequence[Delivery]) -> Volume:
@@ -234,4 +300,4 @@ def _delta(
 
 def _restate(verdicts: dict[str, Verdict], delivery: Delivery, state: str, reason: str) -> None:
     old = verdicts[delivery.delivery_id]
-    verdicts[delivery.delivery_id] = Verdict(state, reason, old.volumes, old.refused_tables)
+    verdicts[delivery.delivery_id] = Verdict(state, reason, old.volumes, old.refused_tables, old.findings)

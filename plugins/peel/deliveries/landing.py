@@ -1,4 +1,4 @@
-"""Landing: from a source folder to the landing store, direct identifiers replaced on the way.
+"""Landing: from a source to the landing store, direct identifiers replaced on the way.
 
 Everything about a delivery is checked before anyone may depend on it: manifest, checksums, counts,
 header, field counts, encoding, shapes. Only declared columns are written. A delivery is written to
@@ -8,49 +8,31 @@ between, the next run does it again and comes to the same bytes.
 
 from __future__ import annotations
 
-import csv
-import gzip
+import datetime as dt
 import hashlib
 import io
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import psycopg
+import pyarrow as pa
 
-from peel.contracts import Column, Contract, Feed
-from peel.deliveries import ledger
-from peel.deliveries.pseudonyms import Keys, load_keys, remembering
-from peel.deliveries.shapes import closed_form, identifier_shape
-from peel.errors import ConfigurationError, DeliveryRefused
-from peel.feeds import folder as folders
-from peel.feeds.manifest import MANIFEST, Manifest, ManifestFile, read_manifest, source_sha256
+from peel import moments
+from peel.contracts import Contract, Feed
+from peel.deliveries import erasure, ledger, store
+from peel.deliveries.columns import Conversion, conversion
+from peel.deliveries.ledger import Landed
+from peel.deliveries.pseudonyms import Keys, keys_in_force
+from peel.errors import DeliveryRefused
+from peel.feeds.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, ManifestFile, read_manifest, source_sha256
 from peel.feeds.readers import READERS, UnreadableFile
 from peel.settings import Settings
+from peel.sources.base import FileAbsent, Known, Offer, Source
+from peel.sources.configure import source_of
 from peel.warehouse import connect
-
-_CHUNK = 5_000  # rows formatted at a time
-_SEEN = 50_000  # values remembered per column as already searched
-
-
-@dataclass
-class Landed:
-    """What one table of a delivery became in the landing store.
-
-    Attributes:
-        rows: data rows written.
-        sha256: of the uncompressed canonical rows, header included.
-        counts: how many values a landing rule concerns, by (column, rule).
-        undeclared: names of columns the contract does not declare.
-    """
-
-    rows: int = 0
-    sha256: str = ""
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    undeclared: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -61,36 +43,36 @@ class LandReport:
     refused: list[str] = field(default_factory=list)
 
 
-def landing_folder(settings: Settings, feed: str, business_date: object, seq: int, delivery_id: str) -> Path:
-    """Where a delivery stands in the landing store."""
-    return settings.landing / feed / str(business_date) / str(seq) / delivery_id
-
-
 def land_feed(settings: Settings, feed: Feed) -> LandReport:
     """Land every delivery of a feed that is not landed yet, oldest first.
 
     Raises:
         ConfigurationError: the HMAC keys are not those of earlier deliveries.
+        SourceUnavailable: the source could not be reached; what was landed before stands.
         PeelError: the database refused.
     """
     report = LandReport()
+    source = source_of(settings, feed)
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
-        keys = _keys(settings, connection)
-        known = ledger.known_folders(connection, feed.name)
-        for found in folders.find(settings.sources, feed.name):
-            if known.get(found.name) == found.fingerprint:
+        keys = keys_in_force(settings, connection)
+        known = known_of(connection, feed)
+        for offer in source.offers(feed, known):
+            if offer.unchanged:
+                ledger.record_probe(connection, feed.name, "unchanged")
                 continue
-            if found.business_date is None or found.seq is None:
+            if known.fingerprints.get(offer.name) == offer.fingerprint:
+                continue
+            if offer.business_date is None or offer.seq is None:
                 what = "the folder's name is no business date (YYYY-MM-DD) with a number."
                 refusal = DeliveryRefused(
-                    what, feed=feed.name, delivery=found.name, rule="business_date", do="Rename or remove it."
+                    what, feed=feed.name, delivery=offer.name, rule="business_date", do="Rename or remove it."
                 )
-                if ledger.record_unusable(connection, feed.name, found.name, str(refusal)):
+                if ledger.record_unusable(connection, feed.name, offer.name, str(refusal)):
                     report.refused.append(str(refusal))
                 continue
-            if not found.has_manifest:
+            if not offer.is_complete:
                 continue  # still arriving: the manifest comes last
-            delivery_id, refused = _land(settings, connection, feed, found, keys)
+            delivery_id, refused = _land(settings, connection, feed, source, offer, keys)
             if refused is not None:
                 report.refused.append(refused)
             elif delivery_id is not None:
@@ -98,182 +80,252 @@ def land_feed(settings: Settings, feed: Feed) -> LandReport:
     return report
 
 
-def _keys(settings: Settings, connection: psycopg.Connection) -> Keys:
-    epochs = {
-        (name, epoch): fingerprint
-        for name, epoch, fingerprint in connection.execute("select key_name, epoch, fingerprint from audit.key_epoch")
-    }
-    keys = load_keys(settings, create=not epochs)
-    for name, epoch in (("land", keys.land_epoch), ("warehouse", keys.warehouse_epoch)):
-        recorded = epochs.get((name, epoch))
-        if recorded is None:
-            connection.execute(
-                "insert into audit.key_epoch (key_name, epoch, fingerprint) values (%s, %s, %s)",
-                (name, epoch, keys.fingerprint(name)),
-            )
-        elif recorded != keys.fingerprint(name):
-            raise ConfigurationError(
-                f"The HMAC key {name} is not the one earlier deliveries were landed under.",
-                do="Restore it from a `peel backup` into var/secrets.",
-            )
-    connection.commit()
-    return keys
+def known_of(connection: psycopg.Connection, feed: Feed) -> Known:
+    """What a connector may know of what was landed before."""
+    watermark, files = ledger.last_landed(connection, feed.name)
+    return Known(
+        fingerprints=ledger.known_folders(connection, feed.name),
+        watermark=watermark,
+        dates=ledger.landed_dates(connection, feed.name),
+        files=files,
+    )
 
 
 def _land(
-    settings: Settings, connection: psycopg.Connection, feed: Feed, found: folders.Found, keys: Keys
+    settings: Settings, connection: psycopg.Connection, feed: Feed, source: Source, offer: Offer, keys: Keys
 ) -> tuple[str | None, str | None]:
-    """Land one folder; the delivery's id, and the refusal's line if it was refused."""
-    assert found.business_date is not None
-    assert found.seq is not None
+    """Land one offer; the delivery's id, and the refusal's line if it was refused."""
+    assert offer.business_date is not None
+    assert offer.seq is not None
     manifest: Manifest | None = None
     refusal: DeliveryRefused | None = None
+    data = _read_manifest_bytes(source, offer)
     try:
-        manifest = read_manifest(found.path, feed, found.business_date, found.seq)
+        manifest = read_manifest(data, feed, offer.business_date, offer.seq)
     except DeliveryRefused as error:
         refusal = error
     # The manifest is one of the files: a corrected one makes another delivery of the same data.
-    names = [MANIFEST, *(file.file for file in manifest.files)] if manifest else [MANIFEST]
-    identity = source_sha256(found.path, names)
-    delivery_id = ledger.delivery_id(feed.name, found.business_date, found.seq, identity)
+    hashes = {MANIFEST: hashlib.sha256(data).hexdigest() if data is not None else None}
+    for file in manifest.files if manifest else ():
+        hashes[file.file] = _file_sha256(source, offer, file.file)
+    identity = source_sha256(hashes)
+    delivery_id = ledger.delivery_id(feed.name, offer.business_date, offer.seq, identity)
     delivery = ledger.Delivery(
         delivery_id=delivery_id,
         feed=feed.name,
-        business_date=found.business_date,
-        seq=found.seq,
+        business_date=offer.business_date,
+        seq=offer.seq,
         source_sha256=identity,
         mode=feed.mode,
         source_kind=feed.source_kind,
         manifest=manifest,
     )
-    if ledger.state(connection, delivery_id) is None:
+    state = ledger.state(connection, delivery_id)
+    if state is None:
         if manifest is not None:
             try:
-                tables = _store(settings, feed, found.path, manifest, delivery_id, keys)
-                ledger.record_landed(connection, delivery, feed, tables)
+                _refuse_before_baseline(connection, feed, manifest)
+                tables = _store(settings, connection, feed, source, offer, manifest, hashes, delivery_id, keys)
+                ledger.record_landed(connection, delivery, feed, tables, keys.land_epoch)
             except DeliveryRefused as error:
                 refusal = error
         if refusal is not None:
             ledger.record_refused(connection, delivery, str(refusal), refusal.rule or "landing")
-    elif ledger.state(connection, delivery_id) != "refused":
-        refusal = None
     else:
-        refusal, delivery_id = None, ""  # refused before and unchanged: already reported
-    ledger.remember_folder(connection, feed.name, found.name, found.fingerprint, delivery.delivery_id)
+        refusal = None  # taken in or refused before, and unchanged: already reported
+        if state == "refused":
+            delivery_id = ""
+    ledger.remember_folder(connection, feed.name, offer.name, offer.fingerprint, delivery.delivery_id)
+    moments.before("landed commit")
     connection.commit()
+    moments.after("landed commit")
     return (delivery_id or None), (str(refusal) if refusal else None)
 
 
+def _refuse_before_baseline(connection: psycopg.Connection, feed: Feed, manifest: Manifest) -> None:
+    baseline = ledger.baseline(connection, feed.name)
+    if baseline is not None and manifest.business_date <= baseline:
+        raise DeliveryRefused(
+            f"history to {baseline} is the baseline: the landing store no longer holds what came before.",
+            feed=feed.name,
+            delivery=f"{manifest.business_date}/{manifest.seq}",
+            rule="baseline",
+            do="Deliver what is to be corrected under a later business date.",
+        )
+
+
+def _read_manifest_bytes(source: Source, offer: Offer) -> bytes | None:
+    try:
+        with closing(source.open(offer, MANIFEST)) as stream:
+            data = b""
+            while len(data) <= MANIFEST_LIMIT and (block := stream.read(MANIFEST_LIMIT + 1 - len(data))):
+                data += block
+            return data
+    except (FileAbsent, OSError):
+        return None
+
+
+def _file_sha256(source: Source, offer: Offer, name: str) -> str | None:
+    """Of a file's bytes; ``None`` where there is no plain file that can be read."""
+    try:
+        with closing(source.open(offer, name)) as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except (FileAbsent, OSError):
+        return None
+
+
 def _store(
-    settings: Settings, feed: Feed, source: Path, manifest: Manifest, delivery_id: str, keys: Keys
+    settings: Settings,
+    connection: psycopg.Connection,
+    feed: Feed,
+    source: Source,
+    offer: Offer,
+    manifest: Manifest,
+    hashes: dict[str, str | None],
+    delivery_id: str,
+    keys: Keys,
 ) -> dict[str, Landed]:
     """Write a delivery's tables to the landing store, all or none.
 
     Raises:
         DeliveryRefused: any table is unfit; nothing of the delivery is left behind.
     """
-    final = landing_folder(settings, feed.name, manifest.business_date, manifest.seq, delivery_id)
-    temporary = final.with_name(f".{delivery_id}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True, mode=0o700)
-    try:
-        tables = {}
-        by_table = {contract.name: contract for contract in feed.contracts}
+    final = store.folder(settings, feed.name, manifest.business_date, manifest.seq, delivery_id)
+    by_table = {contract.name: contract for contract in feed.contracts}
+    tables = {}
+    with store.being_written(final) as temporary:
         for file in manifest.files:
-            with _named(feed, manifest, file):
-                tables[file.table] = _write_table(by_table[file.table], source / file.file, file, temporary, keys)
-        _sync(temporary)
-        if final.exists():
-            shutil.rmtree(final)  # written before a kill, never recorded
-        temporary.rename(final)
-        _sync(final.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            contract = by_table[file.table]
+            target = temporary / f"{contract.name}{store.SUFFIX}"
+            same = None
+            if hashes[file.file] == file.sha256:
+                same = ledger.same_file(connection, contract, file.sha256, keys.land_epoch)
+            if same is not None and _linked(settings, feed, contract, same, target):
+                tables[file.table] = same.landed
+            else:
+                with _named(feed, manifest, file):
+                    stones = erasure.stones(connection, contract, keys)
+                    tables[file.table] = _write_table(contract, source, offer, file, target, keys, stones)
     return tables
+
+
+def _linked(settings: Settings, feed: Feed, contract: Contract, same: ledger.Same, target: Path) -> bool:
+    """Whether a file that came before, byte for byte, could be linked from where it stands."""
+    folder = store.folder(settings, feed.name, same.business_date, same.seq, same.delivery_id)
+    path = folder / f"{contract.name}{store.SUFFIX}"
+    if not path.is_file():
+        return False
+    store.link(path, target)
+    return True
 
 
 @contextmanager
 def _named(feed: Feed, manifest: Manifest, file: ManifestFile) -> Iterator[None]:
     """Give a fault its place: feed, delivery and file."""
+    fault: UnreadableFile
     try:
         yield
-    except UnreadableFile as fault:
-        raise DeliveryRefused(
-            fault.what,
-            feed=feed.name,
-            delivery=f"{manifest.business_date}/{manifest.seq}",
-            file=file.file,
-            rule=fault.rule,
-            count=fault.count,
-            do="Have the source deliver it again.",
-        ) from None
-    except _Unfit as fault:
-        raise DeliveryRefused(
-            fault.what,
-            feed=feed.name,
-            delivery=f"{manifest.business_date}/{manifest.seq}",
-            file=file.file,
-            column=fault.column,
-            rule=fault.rule,
-            count=fault.count,
-            do="Have the source deliver it again.",
-        ) from None
+        return
+    except UnreadableFile as error:
+        fault = error
+    except OSError as error:  # of the source: the landing store has errors of its own
+        fault = UnreadableFile("file_readable", f"it cannot be read ({error.strerror or type(error).__name__}).")
+    raise DeliveryRefused(
+        fault.what,
+        feed=feed.name,
+        delivery=f"{manifest.business_date}/{manifest.seq}",
+        file=file.file,
+        column=getattr(fault, "column", None),
+        rule=fault.rule,
+        count=fault.count,
+        do="Have the source deliver it again.",
+    )
 
 
-class _Unfit(Exception):
+class _Unfit(UnreadableFile):
     def __init__(self, rule: str, what: str, column: str | None = None, count: int | None = None) -> None:
-        super().__init__(what)
-        self.rule, self.what, self.column, self.count = rule, what, column, count
+        super().__init__(rule, what, count)
+        self.column = column
 
 
-def _write_table(contract: Contract, path: Path, file: ManifestFile, target: Path, keys: Keys) -> Landed:
-    if path.is_symlink() or not path.is_file():
-        raise _Unfit("file_present", "the manifest names it, and it is not there as a plain file.")
+class _Hashing(io.RawIOBase):
+    """Passes bytes through and hashes them, so that what was read is what is checked."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer)) or b""
+        buffer[: len(data)] = data
+        self._digest.update(data)
+        return len(data)
+
+    def sha256(self) -> str:
+        """Of the whole file: whatever the reader left is read on."""
+        while self.read(1 << 20):
+            pass
+        return self._digest.hexdigest()
+
+
+def _write_table(
+    contract: Contract,
+    source: Source,
+    offer: Offer,
+    file: ManifestFile,
+    target: Path,
+    keys: Keys,
+    stones: erasure.Stones,
+) -> Landed:
     landed = Landed()
-    digest = hashlib.sha256()
-    with ExitStack() as stack:
+    try:
+        stream = source.open(offer, file.file)
+    except FileAbsent:
+        raise _Unfit("file_present", "the manifest names it, and it is not there as a plain file.") from None
+    with closing(stream):
+        hashing = _Hashing(stream)
+        writer = store.Writer(target, [column.name for column in contract.columns])
         try:
-            source = stack.enter_context(READERS[contract.reader](path))
-        except OSError as error:
-            raise _Unfit("file_readable", f"it cannot be read ({error.strerror}).") from None
-        steps = _steps(contract, source.header, landed, keys)
-        raw = stack.enter_context((target / f"{contract.name}.csv.gz").open("wb"))
-        packed = stack.enter_context(gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0))
-
-        def write(text: str) -> None:
-            data = text.encode()
-            digest.update(data)
-            packed.write(data)
-
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([column.name for column in contract.columns])
-        for row in source.rows:
-            writer.writerow([convert(row[index]) for index, convert in steps])
-            landed.rows += 1
-            if landed.rows % _CHUNK == 0:
-                write(buffer.getvalue())
-                buffer.seek(0)
-                buffer.truncate()
-        write(buffer.getvalue())
-        # The shape of an identifier where none belongs outweighs every other fault.
-        shapes = {key: n for key, n in landed.counts.items() if key[1].startswith("identifier_shape")}
-        for (column, rule), count in shapes.items():
-            raise _Unfit(rule, "a field that is no identifier has the shape of one.", column, count)
-        if source.sha256() != file.sha256:
-            raise _Unfit("checksum", "its bytes are not those the manifest names.")
-        if landed.rows != file.rows:
-            raise _Unfit("row_count", f"it has {landed.rows} rows, the manifest says {file.rows}.")
-        if landed.rows == 0 and contract.mode == "full":
-            raise _Unfit("file_not_empty", "it holds a header and no row.", count=0)
-        for (column, rule), count in landed.counts.items():
-            if rule == "control_characters":
-                raise _Unfit(rule, "fields hold control characters.", column, count)
-    landed.sha256 = digest.hexdigest()
+            table = READERS[contract.reader](io.BufferedReader(hashing, 1 << 20), contract.reader_options)
+            steps = _steps(contract, table.header, landed, keys)
+            landed.notes = table.notes
+            names = [column.name for column in contract.columns]
+            for batch in table.batches():
+                columns = [convert(batch.column(place)) for place, convert in steps]
+                landed.rows += batch.num_rows
+                writer.write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names)))
+            _hold(contract, file, landed, hashing)
+            writer.close()
+        finally:
+            writer.abandon()
+    landed.sha256 = writer.sha256
     return landed
 
 
-def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) -> list[tuple[int, Callable[[str], str]]]:
+def _hold(contract: Contract, file: ManifestFile, landed: Landed, hashing: _Hashing) -> None:
+    """Hold what was read against what the manifest and the landing rules ask."""
+    # The shape of an identifier where none belongs outweighs every other fault.
+    for (column, rule), count in sorted(landed.counts.items()):
+        if rule.startswith("identifier_shape"):
+            raise _Unfit(rule, "a field that is no identifier has the shape of one.", column, count)
+    if hashing.sha256() != file.sha256:
+        raise _Unfit("checksum", "its bytes are not those the manifest names.")
+    if landed.rows != file.rows:
+        raise _Unfit("row_count", f"it has {landed.rows} rows, the manifest says {file.rows}.")
+    if landed.rows == 0 and contract.mode == "full":
+        raise _Unfit("file_not_empty", "it holds a header and no row.", count=0)
+    for (column, rule), count in sorted(landed.counts.items()):
+        if rule == "control_characters":
+            raise _Unfit(rule, "fields hold control characters.", column, count)
+
+
+def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) -> list[tuple[int, Conversion]]:
     """For each landed column, the place of its source field and what becomes of it."""
     if len(set(header)) != len(header):
         raise _Unfit("header", "a column's name stands twice.", count=len(header) - len(set(header)))
@@ -283,89 +335,4 @@ def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) ->
         # Undeclared names are not shown here: a file without a header would show its first row.
         raise _Unfit("header", f"columns are missing: {', '.join(missing)}.", count=len(missing))
     landed.undeclared = [name for name in header if name not in declared]
-    return [(header.index(column.source), _conversion(column, landed.counts, keys)) for column in contract.columns]
-
-
-def _conversion(column: Column, counts: dict[tuple[str, str], int], keys: Keys) -> Callable[[str], str]:
-    def count(rule: str) -> None:
-        counts[column.name, rule] = counts.get((column.name, rule), 0) + 1
-
-    if column.identifier is not None:
-        kind = column.identifier
-        token = remembering(lambda value: keys.landing_token(kind, value))
-
-        def tokenise(value: str) -> str:
-            if not value.strip():
-                return ""
-            result = token(value)
-            if not result:
-                count("identifier_form")
-            return result
-
-        return tokenise
-    if column.postcode_sector:
-        sector = remembering(postcode_sector)
-
-        def shorten(value: str) -> str:
-            if not value.strip():
-                return ""
-            result = sector(value)
-            if not result:
-                count("identifier_form")
-            return result
-
-        return shorten
-    return _plain(column, count)
-
-
-def _plain(column: Column, count: Callable[[str], None]) -> Callable[[str], str]:
-    closed = closed_form(column.type, column.values)
-    seen: set[str] = set()
-    open_end = column.open_end
-
-    def check(value: str) -> str:
-        if value in seen:
-            return value
-        if value == open_end:
-            return ""
-        if value and not closed(value):
-            shape = identifier_shape(value)
-            if shape is not None:
-                count(f"identifier_shape_{shape}")
-                return ""
-            if not value.isprintable() and any((c < " " and c not in "\t\r\n") or c == "\x7f" for c in value):
-                count("control_characters")
-                return ""
-        if len(seen) >= _SEEN:
-            seen.clear()
-        seen.add(value)
-        return value
-
-    return check
-
-
-def postcode_sector(postcode: str) -> str:
-    """The sector of a full postcode (``E15 4AB`` gives ``E15 4``); empty where it is no postcode."""
-    text = "".join(character for character in postcode.upper() if character.isalnum())
-    if not 5 <= len(text) <= 7 or not text.isascii():
-        return ""
-    outward, inward = text[:-3], text[-3:]
-    fits = inward[0].isdigit() and inward[1:].isalpha() and outward[0].isalpha() and any(map(str.isdigit, outward))
-    return f"{outward} {inward[0]}" if fits else ""
-
-
-def _sync(path: Path) -> None:
-    """Force a folder and its plain files to disk."""
-    if path.is_dir():
-        for entry in path.iterdir():
-            if entry.is_file():
-                _fsync(entry)
-    _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return [(header.index(column.source), conversion(column, keys, landed.counts)) for column in contract.columns]

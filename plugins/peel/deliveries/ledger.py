@@ -6,16 +6,48 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import psycopg
 
-from peel.contracts import Feed
+from peel.contracts import Contract, Feed
 from peel.feeds.manifest import Manifest
 
-if TYPE_CHECKING:
-    from peel.deliveries.landing import Landed
+LANDING_RULES = ("identifier_form", "undeclared_column", "encoding_cp1252", "byte_order_mark", "line_ends_crlf")
+"""Warnings that landing gives; the gate leaves them standing."""
+
+
+ACCEPTANCE_RULES = ("volume", "quarantine_limit", "approval", "freshness")
+"""Rules that depend on what was accepted before; acceptance evaluates them, not the gate."""
+
+
+@dataclass
+class Landed:
+    """What one table of a delivery became in the landing store.
+
+    Attributes:
+        rows: data rows delivered.
+        sha256: of the uncompressed canonical rows as they stand, header included.
+        counts: how many values a landing rule concerns, by (column, rule).
+        undeclared: names of columns the contract does not declare.
+        notes: what the reader found worth telling, by rule.
+    """
+
+    rows: int = 0
+    sha256: str = ""
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    undeclared: list[str] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Same:
+    """An earlier delivery's table that was made of the same bytes."""
+
+    delivery_id: str
+    business_date: dt.date
+    seq: int
+    landed: Landed
 
 
 @dataclass(frozen=True)
@@ -83,6 +115,76 @@ def remember_folder(connection: psycopg.Connection, feed: str, path: str, finger
     )
 
 
+def acceptance_rules(contract: Contract) -> tuple[str, ...]:
+    """Names of a contract's rules that acceptance evaluates."""
+    return (*ACCEPTANCE_RULES, *(rule.name for rule in contract.look_back))
+
+
+def landed_dates(connection: psycopg.Connection, feed: str) -> frozenset[dt.date]:
+    """Business dates with a delivery that was landed and is not refused."""
+    rows = connection.execute(
+        "select distinct business_date from audit.delivery where feed = %s and state <> 'refused'", (feed,)
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def last_landed(connection: psycopg.Connection, feed: str) -> tuple[str | None, dict[str, str]]:
+    """The last landed delivery's ``watermark_to``, and its files' sha256 by table."""
+    row = connection.execute(
+        "select delivery_id, watermark_to from audit.delivery where feed = %s and state <> 'refused'"
+        " order by business_date desc, seq desc, extract_ts desc, source_sha256 desc limit 1",
+        (feed,),
+    ).fetchone()
+    if row is None:
+        return None, {}
+    files = connection.execute(
+        "select table_name, source_sha256 from audit.delivery_table where delivery_id = %s", (row[0],)
+    )
+    return row[1], dict(files.fetchall())
+
+
+def baseline(connection: psycopg.Connection, feed: str) -> dt.date | None:
+    """The business date to which a feed's history is the baseline, ``None`` while all of it can be replayed."""
+    row = connection.execute("select business_date from audit.baseline where feed = %s", (feed,)).fetchone()
+    return row[0] if row else None
+
+
+def record_probe(connection: psycopg.Connection, feed: str, outcome: str) -> None:
+    """Note that a source was asked and had nothing new: it is fresh though nothing came."""
+    connection.execute(
+        "insert into audit.probe (feed, outcome) values (%s, %s)"
+        " on conflict (feed) do update set outcome = excluded.outcome, probed_at = clock_timestamp()",
+        (feed, outcome),
+    )
+    connection.commit()
+
+
+def same_file(connection: psycopg.Connection, contract: Contract, sha256: str, land_epoch: int) -> Same | None:
+    """An earlier landed table made of the same bytes under the same contract and key, if any."""
+    row = connection.execute(
+        "select t.delivery_id, d.business_date, d.seq, t.rows, t.landed_sha256 from audit.delivery_table t"
+        " join audit.delivery d using (delivery_id) where t.table_name = %s and t.source_sha256 = %s"
+        " and t.contract_checksum = %s and t.land_epoch = %s order by d.business_date desc, d.seq desc limit 1",
+        (contract.name, sha256, contract.checksum, land_epoch),
+    ).fetchone()
+    if row is None:
+        return None
+    told = connection.execute(
+        "select column_name, rule, failed from audit.gate_result where delivery_id = %s and table_name = %s"
+        " and severity = 'warning' and rule = any(%s)",
+        (row[0], contract.name, list(LANDING_RULES)),
+    ).fetchall()
+    landed = Landed(row[3], row[4])
+    for column, rule, count in told:
+        if rule == "undeclared_column":
+            landed.undeclared.append(column)
+        elif column:
+            landed.counts[column, rule] = count
+        else:
+            landed.notes[rule] = count
+    return Same(row[0], row[1], row[2], landed)
+
+
 def record_unusable(connection: psycopg.Connection, feed: str, path: str, reason: str) -> bool:
     """Note a folder that names no delivery; true when it was not noted before."""
     inserted = connection.execute(
@@ -93,7 +195,9 @@ def record_unusable(connection: psycopg.Connection, feed: str, path: str, reason
     return inserted.rowcount == 1
 
 
-def record_landed(connection: psycopg.Connection, delivery: Delivery, feed: Feed, tables: dict[str, Landed]) -> None:
+def record_landed(
+    connection: psycopg.Connection, delivery: Delivery, feed: Feed, tables: dict[str, Landed], land_epoch: int
+) -> None:
     """Record a delivery that stands in the landing store, with what landing counted."""
     manifest = delivery.manifest
     assert manifest is not None
@@ -111,7 +215,7 @@ def record_landed(connection: psycopg.Connection, delivery: Delivery, feed: Feed
         landed, contract = tables[file.table], contracts[file.table]
         connection.execute(
             "insert into audit.delivery_table (delivery_id, table_name, file, source_sha256, landed_sha256,"
-            " rows, contract_version, contract_checksum) values (%s, %s, %s, %s, %s, %s, %s, %s)",
+            " rows, contract_version, contract_checksum, land_epoch) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 delivery.delivery_id,
                 file.table,
@@ -121,10 +225,13 @@ def record_landed(connection: psycopg.Connection, delivery: Delivery, feed: Feed
                 landed.rows,
                 contract.version,
                 contract.checksum,
+                land_epoch,
             ),
         )
         for (column, rule), count in landed.counts.items():
             _warn(connection, delivery.delivery_id, file.table, column, rule, landed.rows, count)
+        for rule, count in landed.notes.items():
+            _warn(connection, delivery.delivery_id, file.table, "", rule, landed.rows, count)
         for name in landed.undeclared:
             _warn(connection, delivery.delivery_id, file.table, name[:60], "undeclared_column", None, 1)
 

@@ -2,85 +2,131 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-from collections.abc import Callable
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 
-from peel.contracts import Contract
-from peel.deliveries.pseudonyms import Keys, remembering
-from peel.errors import PeelError
+from peel.contracts import Column, Contract
+from peel.deliveries import store
+from peel.deliveries.forms import form, spelled
+from peel.deliveries.pseudonyms import Keys
 
-_CHUNK = 5_000
-
-
-def load_table(connection: psycopg.Connection, contract: Contract, path: Path, delivery_id: str, keys: Keys) -> int:
-    """Make ``delivery.<table>__<delivery_id>`` from a landed file, in the caller's transaction.
+def load_table(
+    connection: psycopg.Connection,
+    contract: Contract,
+    path: Path,
+    delivery_id: str,
+    keys: Keys,
+    mappings: Mapping[str, Mapping[str, str]],
+) -> frozenset[str]:
+    """Make ``delivery.<table>__<delivery_id>`` from a landed table, in the caller's transaction.
 
     Args:
         connection: as ``peel_ingest``.
         contract: the table's contract.
-        path: the landed ``<table>.csv.gz``.
+        path: the landed table.
         delivery_id: 12 hex digits.
         keys: for the second layer of pseudonym.
+        mappings: codes that a person decided are to be read as others, by column.
 
     Returns:
-        Rows loaded; ``_row`` numbers them from 1 in the file's order.
+        Typed columns of which every value plainly has its type, so that nobody need ask again. ``_row``
+        numbers the rows from 1 in the file's order.
 
     Raises:
-        PeelError: the landed file is damaged.
+        PeelError: the landed table is damaged.
     """
     relation = contract.relation("delivery", delivery_id)
-    columns = ", ".join(f'"{column.name}" text' for column in contract.columns)
+    names = [column.name for column in contract.columns]
+    columns = ", ".join(f'"{name}" text' for name in names)
     connection.execute(f"drop table if exists {relation} cascade".encode())
-    connection.execute(f"create table {relation} (_row bigint primary key, {columns})".encode())
-    copy_sql = f"copy {relation} from stdin with (format csv)".encode()
-    person_key = remembering(keys.person_key)
-    convert: list[tuple[int, Callable[[str], str]]] = [
-        (place, person_key) for place, column in enumerate(contract.columns) if column.identifier
-    ]
+    # A working copy that the landing store can make again needs no write-ahead log.
+    connection.execute(
+        f"create unlogged table {relation} (_row bigint not null, row_key bytea, row_hash bytea not null,"
+        f" {columns})".encode()
+    )
+    person_keys = keys.person_keys()
+    sure = {column.name for column in contract.columns if not column.is_text}
     rows = 0
-    try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8", newline="") as packed,
-            connection.cursor().copy(copy_sql) as copy,
-        ):
-            reader = csv.reader(packed, strict=True)
-            if next(reader, None) != [column.name for column in contract.columns]:
-                raise PeelError("the landed file's header is not the contract's.", rule="landing_header")
-            buffer = io.StringIO()
-            writer = csv.writer(buffer, lineterminator="\n")
-            for rows, row in enumerate(reader, start=1):
-                for place, function in convert:
-                    row[place] = function(row[place])
-                writer.writerow((rows, *row))
-                if rows % _CHUNK == 0:
-                    copy.write(buffer.getvalue())
-                    buffer.seek(0)
-                    buffer.truncate()
-            copy.write(buffer.getvalue())
-    except (OSError, EOFError, csv.Error, UnicodeDecodeError) as error:
-        raise PeelError(
-            f"the landed file cannot be read ({type(error).__name__}).",
-            feed=contract.feed,
-            delivery=delivery_id,
-            file=path.name,
-            rule="landing_intact",
-            do="Remove the delivery's landing folder and its source folder's record, and land it again.",
-        ) from None
-    connection.execute(f"analyze {relation}".encode())
-    return rows
+    with (
+        store.opened(path, names) as batches,
+        connection.cursor().copy(f"copy {relation} from stdin (format csv)".encode()) as copy,
+    ):
+        for batch in batches:
+            values = {
+                column.name: person_keys(array) if column.identifier else _read_as(array, mappings.get(column.name))
+                for column, array in zip(contract.columns, batch.columns, strict=True)
+            }
+            spellings = {column.name: spelled(column.type, values[column.name]) for column in contract.columns}
+            sure -= {name for name, (anyhow, fit) in spellings.items() if fit.null_count > anyhow.null_count}
+            number = pa.array(range(rows + 1, rows + 1 + batch.num_rows), pa.int64())
+            rows += batch.num_rows
+            copy.write(
+                store.rows_as_csv(
+                    pa.RecordBatch.from_arrays(
+                        [number, _row_key(contract, spellings), _row_hash(spellings), *values.values()],
+                        names=["_row", "row_key", "row_hash", *names],
+                    )
+                )
+            )
+    return frozenset(sure)
 
 
-def gate_view(connection: psycopg.Connection, contract: Contract, delivery_id: str) -> str:
+def _read_as(values: pa.StringArray, codes: Mapping[str, str] | None) -> pa.StringArray:
+    for old, new in (codes or {}).items():
+        values = pc.if_else(pc.equal(values, old), new, values)
+    return values
+
+
+Spellings = dict[str, tuple[pa.StringArray, pa.StringArray]]
+
+
+def _row_hash(spellings: Spellings) -> pa.StringArray:
+    """The hash of each row: name=value of its non-null columns in name order, 16 bytes.
+
+    An empty new column changes no hash, so it opens no version.
+    """
+    return _hashed([(name, spellings[name][0]) for name in sorted(spellings)], "skip")
+
+
+def _row_key(contract: Contract, spellings: Spellings) -> pa.StringArray:
+    """The hash of each row's key, 16 bytes; null where any part of the key cannot be read."""
+    return _hashed([(column.name, spellings[column.name][1]) for column in contract.key], "emit_null")
+
+
+def _hashed(parts: list[tuple[str, pa.StringArray]], nulls: str) -> pa.StringArray:
+    named = [pc.binary_join_element_wise(f"{name}=", values, "") for name, values in parts]
+    texts = pc.binary_join_element_wise(*named, "\x1f", null_handling=nulls)
+    sha256 = hashlib.sha256
+    digests = b"".join([sha256(text).digest()[:16] for text in texts.fill_null("").cast(pa.binary()).to_pylist()])
+    hexes = np.frombuffer(digests.hex().encode(), "S32")
+    return pc.if_else(texts.is_valid(), pc.binary_join_element_wise("\\x", pa.array(hexes).cast(pa.string()), ""), None)
+
+
+def gate_view(
+    connection: psycopg.Connection,
+    contract: Contract,
+    delivery_id: str,
+    relations: Mapping[str, str],
+    sure: frozenset[str] = frozenset(),
+) -> str:
     """Make the view the gate looks through: raw text, typed values, and a column for each row rule.
 
     ``typed_<column>`` is the value under its type, or null where it has none; ``_type_<column>`` is 1
     where there is text without a value; ``_<rule>`` is 1 where the rule is broken.
+
+    Args:
+        connection: as ``peel_ingest``.
+        contract: the table's contract.
+        delivery_id: 12 hex digits.
+        relations: tables of the same delivery that rules may refer to, by name.
+        sure: columns known to hold no text without a value.
 
     Returns:
         The view's schema-qualified name.
@@ -89,21 +135,31 @@ def gate_view(connection: psycopg.Connection, contract: Contract, delivery_id: s
     view = f'{table[:-1]}_gate"'
     typed = [column for column in contract.columns if not column.is_text]
     raw = "".join(f', t."{column.name}"' for column in contract.columns)
-    casts = "".join(
-        f', case when pg_input_is_valid(t."{c.name}", \'{c.type}\') then t."{c.name}"::{c.type} end as "typed_{c.name}"'
-        for c in typed
-    )
+    casts = "".join(f', {_cast(column, column.name in sure)} as "typed_{column.name}"' for column in typed)
     types = "".join(
-        f', case when "{c.name}" is not null and "typed_{c.name}" is null then 1 end as "_type_{c.name}"' for c in typed
+        f', {"null::integer" if c.name in sure else _untyped(c)} as "_type_{c.name}"' for c in typed
     )
     rules = "".join(
-        f', case when {rule.unfit_when} then 1 end as "_{rule.name}"' for rule in contract.rules if rule.unfit_when
+        f', case when {rule.unfit_sql(relations)} then 1 end as "_{rule.name}"' for rule in contract.rules if rule.unfit_when
     )
     connection.execute(f"drop view if exists {view}".encode())
     connection.execute(
-        f"create view {view} as select s.*{types}{rules} from (select t._row{raw}{casts} from {table} t) s".encode()
+        f"create view {view} as select s.*{types}{rules} from (select t._row, t.row_key, t.row_hash{raw}{casts} from {table} t) s".encode()
     )
     grant = sql.SQL("grant select on {} to peel_gate")
     for relation in (table, view):
         connection.execute(grant.format(sql.SQL(relation)))
     return view
+
+
+def _cast(column: Column, is_sure: bool) -> str:
+    value = f't."{column.name}"'
+    if is_sure:
+        return f"{value}::{column.type}"
+    plain = form(column.type)
+    fits = f"{value} ~ '^({plain})$' and " if plain else ""
+    return f"case when {fits}pg_input_is_valid({value}, '{column.type}') then {value}::{column.type} end"
+
+
+def _untyped(column: Column) -> str:
+    return f'case when "{column.name}" is not null and "typed_{column.name}" is null then 1 end'

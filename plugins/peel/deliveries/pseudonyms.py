@@ -1,7 +1,7 @@
 """Two layers of pseudonym, so that landing and warehouse can be rotated apart.
 
 *Landing token* = HMAC-SHA-256(k_land, kind ‖ 0x1f ‖ normalised identifier): what landing holds.
-*Person key* = HMAC-SHA-256(k_wh, landing token): what everything after holds.
+*Person key* = the first 128 bits of HMAC-SHA-256(k_wh, landing token): what everything after holds.
 The kind is the same in every feed, so that an HR number in a recruitment file meets itself.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import hmac
 import json
 import os
 import re
@@ -19,11 +18,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from peel.errors import ConfigurationError
 from peel.secrets import existing, store
 from peel.settings import Settings
 
-_CACHE = 200_000  # tokens remembered while one file streams by
+_CACHE = 100_000  # tokens remembered while one file streams by
 
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 _FORMS = {
@@ -42,7 +45,7 @@ def normalise(kind: str, identifier: str) -> str:
     Returns:
         The normalised identifier; empty where the text is no identifier of its kind.
     """
-    text = unicodedata.normalize("NFC", identifier)
+    text = identifier if identifier.isascii() else unicodedata.normalize("NFC", identifier)
     if kind == "email":
         normal = "".join(text.split()).casefold()
     elif kind == "phone":
@@ -53,7 +56,7 @@ def normalise(kind: str, identifier: str) -> str:
             digits = "0" + digits.removeprefix("44").removeprefix("0")
         normal = digits
     else:
-        normal = _NOT_ALPHANUMERIC.sub("", text).upper()
+        normal = (text if text.isalnum() else _NOT_ALPHANUMERIC.sub("", text)).upper()
     form = _FORMS.get(kind)
     return normal if form is None or form.fullmatch(normal) else ""
 
@@ -73,21 +76,74 @@ class Keys:
 
     def landing_token(self, kind: str, identifier: str) -> str:
         """The landing token of a raw identifier: 64 hex digits, or empty for none."""
-        normal = normalise(kind, identifier)
-        if not normal:
-            return ""
-        return hmac.digest(self.land, f"{kind}\x1f{normal}".encode(), "sha256").hex()
+        token: str = self.landing_tokens(kind)(pa.array([identifier], pa.string()))[0].as_py()
+        return token
+
+    def landing_tokens(self, kind: str) -> Callable[[pa.StringArray], pa.StringArray]:
+        """A function from raw identifiers of a kind to landing tokens, a batch at a time; empty for none."""
+        digest = _keyed(self.land, f"{kind}\x1f".encode())
+        token = remembering(lambda normal: digest(normal.encode()).hex() if normal else "")
+
+        def tokens(identifiers: pa.StringArray) -> pa.StringArray:
+            different = identifiers.dictionary_encode()
+            made = [token(normal) for normal in _normalised(kind, different.dictionary)]
+            return pa.array(made, pa.string()).take(different.indices)
+
+        return tokens
 
     def person_key(self, landing_token: str) -> str:
-        """The warehouse's key for a landing token: 64 hex digits, or empty for none."""
-        if not landing_token:
-            return ""
-        return hmac.digest(self.warehouse, landing_token.encode("ascii"), "sha256").hex()
+        """The warehouse's key for a landing token: 32 hex digits (128 bits), or empty for none."""
+        return self.person_keys()(pa.array([landing_token], pa.string()))[0].as_py() or ""
+
+    def person_keys(self) -> Callable[[pa.StringArray], pa.StringArray]:
+        """A function from landing tokens to person keys, a batch at a time; null for none."""
+        digest = _keyed(self.warehouse, b"")
+        key = remembering(lambda token: digest(token.encode())[:16].hex())
+
+        def keys(tokens: pa.StringArray) -> pa.StringArray:
+            different = tokens.dictionary_encode()
+            made = [key(token) if token else None for token in different.dictionary.to_pylist()]
+            return pa.array(made, pa.string()).take(different.indices)
+
+        return keys
 
     def fingerprint(self, name: str) -> str:
         """A key's name card: tells keys apart and gives nothing away."""
         key = self.land if name == "land" else self.warehouse
         return hashlib.sha256(b"peel key fingerprint\x1f" + key).hexdigest()[:16]
+
+
+def _keyed(key: bytes, head: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA-256 of ``head`` followed by a message.
+
+    The key's two padded blocks (RFC 2104) are hashed once and copied for each message.
+    """
+    padded = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in padded)).copy for pad in (0x36, 0x5C))
+    begun = inner()
+    begun.update(head)
+    inner = begun.copy
+
+    def digest(message: bytes) -> bytes:
+        first = inner()
+        first.update(message)
+        second = outer()
+        second.update(first.digest())
+        return second.digest()
+
+    return digest
+
+
+def _normalised(kind: str, identifiers: pa.StringArray) -> list[str]:
+    """:func:`normalise`, where nothing but plain ASCII of a kind without a form of its own for a batch at once."""
+    if kind not in ("email", "phone") and pc.all(pc.string_is_ascii(identifiers), min_count=0).as_py() is not False:
+        bare = pc.ascii_upper(pc.replace_substring_regex(identifiers, "[^0-9A-Za-z]+", ""))
+        form = _FORMS.get(kind)
+        if form is not None:
+            bare = pc.if_else(pc.match_substring_regex(bare, f"^({form.pattern})$"), bare, "")
+        plain: list[str] = bare.to_pylist()
+        return plain
+    return [normalise(kind, identifier) for identifier in identifiers.to_pylist()]
 
 
 def remembering(function: Callable[[str], str]) -> Callable[[str], str]:
@@ -139,6 +195,33 @@ def load_keys(settings: Settings, *, create: bool) -> Keys:
         ) from None
     if min(len(keys.land), len(keys.warehouse)) < 32:
         raise ConfigurationError("An HMAC key is shorter than 256 bits.")
+    return keys
+
+
+def keys_in_force(settings: Settings, connection: psycopg.Connection) -> Keys:
+    """The keys, held against the fingerprints of those that earlier deliveries were landed under.
+
+    Raises:
+        ConfigurationError: the keys are missing, unreadable or others than those in use.
+    """
+    epochs = {
+        (name, epoch): fingerprint
+        for name, epoch, fingerprint in connection.execute("select key_name, epoch, fingerprint from audit.key_epoch")
+    }
+    keys = load_keys(settings, create=not epochs)
+    for name, epoch in (("land", keys.land_epoch), ("warehouse", keys.warehouse_epoch)):
+        recorded = epochs.get((name, epoch))
+        if recorded is None:
+            connection.execute(
+                "insert into audit.key_epoch (key_name, epoch, fingerprint) values (%s, %s, %s)",
+                (name, epoch, keys.fingerprint(name)),
+            )
+        elif recorded != keys.fingerprint(name):
+            raise ConfigurationError(
+                f"The HMAC key {name} is not the one earlier deliveries were landed under.",
+                do="Restore it from a `peel backup` into var/secrets.",
+            )
+    connection.commit()
     return keys
 
 

@@ -10,6 +10,9 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 _EDGE, _END = r"(?<![^\W_])", r"(?![^\W_])"  # word boundaries that count "_" as a boundary
 
 SHAPES: dict[str, re.Pattern[str]] = {
@@ -23,31 +26,36 @@ SHAPES: dict[str, re.Pattern[str]] = {
 
 _ANY = re.compile(r"\d|@")  # no shape without one of these: the quick way out
 
-_CLOSED: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
-    (re.compile(r"^uuid$"), re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)),
-    (re.compile(r"^date$"), re.compile(r"\d{4}-\d{2}-\d{2}")),
+_CLOSED: tuple[tuple[str, str], ...] = (
+    (r"^uuid$", r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
+    (r"^date$", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
     (
-        re.compile(r"^timestamp"),
-        re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?"),
+        r"^timestamp",
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?",
     ),
-    (re.compile(r"^(smallint|integer|bigint)$"), re.compile(r"-?(0|[1-9]\d{0,9})")),
-    (re.compile(r"^numeric"), re.compile(r"-?(?=(\d\.?){1,10}$)(0|[1-9]\d*)(\.\d+)?")),
+    (r"^(smallint|integer|bigint)$", r"-?(0|[1-9][0-9]{0,9})"),
+    # at most ten digits, point or no point
+    (r"^numeric", "-?(" + "|".join(rf"(0|[1-9][0-9]{{0,{9 - d}}})\.[0-9]{{{d}}}" for d in range(1, 10)) + "|(0|[1-9][0-9]{0,9}))"),
 )
 
 
-def closed_form(type_: str, values: tuple[str, ...] | None) -> Callable[[str], object]:
-    """The test for a value that cannot hide an identifier: it wholly is a date, number, uuid or listed code.
+def closed_form(type_: str, values: tuple[str, ...] | None) -> Callable[[pa.StringArray], pa.StringArray]:
+    """What is left of a column without the values that cannot hide an identifier.
+
+    Such a value is empty, or wholly a date, number, uuid or listed code.
 
     Args:
         type_: the column's PostgreSQL type.
         values: its listed codes, or ``None``.
     """
     if values is not None:
-        return frozenset(values).__contains__
+        listed = pa.array(["", *values], pa.string())
+        return lambda column: column.filter(pc.invert(pc.is_in(column, listed)))
     for of_type, form in _CLOSED:
-        if of_type.match(type_):
-            return form.fullmatch
-    return lambda _: None
+        if re.match(of_type, type_):
+            whole = f"^({form})?$"
+            return lambda column: column.filter(pc.invert(pc.match_substring_regex(column, whole)))
+    return lambda column: column.filter(pc.not_equal(column, ""))
 
 
 def identifier_shape(value: str) -> str | None:

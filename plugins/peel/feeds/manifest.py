@@ -6,8 +6,8 @@ import datetime as dt
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from peel.contracts import Feed
@@ -52,14 +52,14 @@ class Manifest:
     files: tuple[ManifestFile, ...]
 
 
-def read_manifest(folder: Path, feed: Feed, business_date: dt.date, seq: int) -> Manifest:
-    """Read and check a folder's manifest.
+def read_manifest(data: bytes | None, feed: Feed, business_date: dt.date, seq: int) -> Manifest:
+    """Read and check a delivery's manifest.
 
     Args:
-        folder: the delivery's folder.
-        feed: the feed it was dropped under.
-        business_date: the date its folder names.
-        seq: the number its folder names.
+        data: its bytes, at most one more than ``MANIFEST_LIMIT``; ``None`` where there is no plain file.
+        feed: the feed it was delivered to.
+        business_date: the date it was delivered for.
+        seq: the number it was delivered under.
 
     Raises:
         DeliveryRefused: the manifest is unreadable, incomplete, or speaks of another delivery.
@@ -76,13 +76,12 @@ def read_manifest(folder: Path, feed: Feed, business_date: dt.date, seq: int) ->
             do="Have the source deliver it again.",
         )
 
-    path = folder / MANIFEST
-    if path.is_symlink() or not path.is_file():
+    if data is None:
         raise refuse("manifest_present", "it is not a plain file.")
-    if path.stat().st_size > MANIFEST_LIMIT:
+    if len(data) > MANIFEST_LIMIT:
         raise refuse("manifest_readable", "it is larger than a manifest can be.")
     try:
-        document = json.loads(path.read_text("utf-8-sig"))
+        document = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise refuse("manifest_readable", "it is not JSON in UTF-8.") from None
     if not isinstance(document, dict):
@@ -167,15 +166,7 @@ def _files(document: dict[str, Any], feed: Feed, refuse: Any) -> tuple[ManifestF
     return tuple(sorted(files, key=lambda file: file.table))
 
 
-def file_sha256(path: Path) -> str | None:
-    """The sha256 of a plain file's bytes; ``None`` where there is no plain file."""
-    if path.is_symlink() or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def source_sha256(folder: Path, names: list[str]) -> str:
-    """The identity of what lies in a folder: sha256 over the sorted lines ``file sha256``."""
-    lines = sorted(f"{name} {file_sha256(folder / name) or '-'}\n" for name in names)
+def source_sha256(files: Mapping[str, str | None]) -> str:
+    """The identity of what was delivered: sha256 over the sorted lines ``file sha256``; ``-`` for no plain file."""
+    lines = sorted(f"{name} {digest or '-'}\n" for name, digest in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 from peel.contracts import Feed
-from peel.feeds import folder as folders
 from peel.feeds.manifest import MANIFEST
 from peel.settings import Settings
 
@@ -20,8 +19,8 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
     Returns:
         The folder written, or ``None`` when there was nothing to do.
     """
-    for found in folders.find(settings.sources, feed.name):
-        if found.has_manifest and found.business_date is not None and found.business_date <= business_date:
+    for manifest in (settings.sources / feed.name).glob(f"*/*/{MANIFEST}"):
+        if manifest.parts[-3] <= business_date.isoformat():
             return None
     final = settings.sources / feed.name / business_date.isoformat() / "1"
     temporary = final.with_name(".1.partial")

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 import psycopg
 
 from peel.contracts import Contract, Feed
-from peel.deliveries import acceptance, ledger
-from peel.deliveries.landing import landing_folder
+from peel.deliveries import acceptance, ledger, store
 from peel.deliveries.loading import gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
-from peel.history.tables import ensure_tables, row_hash, row_key
+from peel.history.tables import ensure_tables, index_statements
 from peel.settings import Settings
 from peel.warehouse import connect
 
@@ -73,9 +72,9 @@ def _deliveries(connection: psycopg.Connection, feed: Feed) -> list[acceptance.D
     """Every gated delivery of the feed, as acceptance looks at it."""
     contracts = {contract.name: contract for contract in feed.contracts}
     tables: dict[str, list[acceptance.Table]] = {}
-    for delivery_id, name, rows, refused_by in connection.execute(
-        "select t.delivery_id, t.table_name, t.rows, t.refused_by from audit.delivery_table t"
-        " join audit.delivery d using (delivery_id)"
+    for delivery_id, name, rows, refused_by, quarantined, landed_sha256 in connection.execute(
+        "select t.delivery_id, t.table_name, t.rows, t.refused_by, t.quarantined, t.landed_sha256"
+        " from audit.delivery_table t join audit.delivery d using (delivery_id)"
         " where d.feed = %s and d.state <> 'landed' and t.accepted is not null order by t.table_name",
         (feed.name,),
     ):
@@ -85,9 +84,11 @@ def _deliveries(connection: psycopg.Connection, feed: Feed) -> list[acceptance.D
                 name,
                 rows,
                 tuple(refused_by or ()),
-                contract.volume_band,
-                contract.volume_floor,
-                contract.independent,
+                quarantined=quarantined or 0,
+                quarantine_limit=contract.quarantine_limit,
+                volume_band=contract.volume_band,
+                volume_floor=contract.volume_floor,
+                independent=contract.independent,
             )
             tables.setdefault(delivery_id, []).append(table)
     return [
@@ -207,82 +208,96 @@ def _ensure_loaded(
         "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
     ).fetchone()
     assert found is not None
-    folder = landing_folder(settings, feed.name, found[0], found[1], delivery_id)
-    load_table(connection, contract, folder / f"{contract.name}.csv.gz", delivery_id, keys)
-    gate_view(connection, contract, delivery_id)
+    folder = store.folder(settings, feed.name, found[0], found[1], delivery_id)
+    sure = load_table(connection, contract, folder / f"{contract.name}{store.SUFFIX}", delivery_id, keys)
+    gate_view(connection, contract, delivery_id, sure)
 
 
 def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, delivery_id: str) -> tuple[int, int]:
     """Apply one delivery's table at a date; versions opened and closed."""
     history, quarantine = contract.relation("history"), contract.relation("quarantine")
-    view = f'{contract.relation("delivery", delivery_id)[:-1]}_gate"'
-    names = [f'"{column.name}"' for column in contract.columns]
-    typed = [f'v."{c.name}"' if c.is_text else f'v."typed_{c.name}" as "{c.name}"' for c in contract.columns]
-    connection.execute(b"drop table if exists pg_temp.incoming")
-    connection.execute(
-        f"create temporary table incoming as select {', '.join(typed)}, {row_key(contract, 'v.')} as row_key,"
-        f" {row_hash(contract, 'v.')} as row_hash from {view} v where not exists (select from {quarantine} q"
-        f" where q.delivery_id = '{delivery_id}' and q._row = v._row)".encode()
-    )
-    connection.execute(b"create index on pg_temp.incoming (row_key)")
-    connection.execute(b"analyze pg_temp.incoming")
+    table = contract.relation("delivery", delivery_id)
+    view = f'{table[:-1]}_gate"'
     parameters = {"date": date, "delivery": delivery_id}
-    _settle_quarantine(connection, contract, parameters)
-    changed = f"""
-        update {history} h set known_to = %(date)s
-        from pg_temp.incoming i
-        where h.known_to is null and h.row_key = i.row_key and h.row_hash <> i.row_hash"""
-    closed = connection.execute(changed.encode(), parameters).rowcount
-    if contract.mode == "full":
+
+    def run(query: str) -> int:
+        return connection.execute(query.encode(), parameters).rowcount
+
+    def exists(query: str) -> bool:
+        return connection.execute(f"select exists ({query})".encode(), parameters).fetchone() == (True,)
+
+    held = f"from {quarantine} q where q.delivery_id = %(delivery)s"
+    fit = ""
+    if exists(f"select {held}"):
+        fit = f"where not exists (select {held} and q._row = v._row and not q.is_readmitted)"
+    _settle_quarantine(connection, contract, table, fit, parameters)
+    names = ", ".join(f'"{column.name}"' for column in contract.columns)
+    typed = ", ".join(f'v."{c.name}"' if c.is_text else f'v."typed_{c.name}"' for c in contract.columns)
+    insert = f"insert into {history} (row_key, row_hash, known_from, delivery_id, {names})"
+    select = f"select v.row_key, v.row_hash, %(date)s, %(delivery)s, {typed} from {view} v"
+    if not exists(f"select from {history}"):
+        # Into an empty table: indexes are made once all rows are in.
+        for name in ("version", "open"):
+            schema = history.split(".")[0]
+            run(f'drop index if exists {schema}."{contract.name}_{name}"')
+        opened = run(f"{insert} {select} {fit}")
+        for statement in index_statements(contract):
+            run(statement)
+        connection.execute(f"analyze {history} (row_key, known_from, known_to)".encode())
+        return opened, 0
+    run("drop table if exists pg_temp.change")
+    run(
+        f"create temporary table change as select v._row, v.row_key, h.row_key is not null as is_known from {table} v"
+        f" left join {history} h on h.row_key = v.row_key and h.known_to is null"
+        f" {fit or 'where true'} and v.row_hash is distinct from h.row_hash"
+    )
+    run("analyze pg_temp.change")
+    closed = run(
+        f"update {history} h set known_to = %(date)s from pg_temp.change c"
+        f" where c.is_known and h.known_to is null and h.row_key = c.row_key"
+    )
+    if contract.mode == "full" and not exists(f"select {held} and q.row_key is null and not q.is_discarded"):
         # A key that is present but quarantined has not vanished; and a row whose key cannot be read
         # might be anyone's, so that nothing is closed at all.
-        vanished = f"""
-            update {history} h set known_to = %(date)s
-            where h.known_to is null
-              and not exists (select from pg_temp.incoming i where i.row_key = h.row_key)
-              and not exists (
-                select from {quarantine} q where q.delivery_id = %(delivery)s and q.row_key = h.row_key)
-              and not exists (
-                select from {quarantine} q where q.delivery_id = %(delivery)s and q.row_key is null)"""
-        closed += connection.execute(vanished.encode(), parameters).rowcount
+        junk = f"and not exists (select {held} and q._row = v._row and q.is_discarded)" if fit else ""
+        closed += run(
+            f"update {history} h set known_to = %(date)s where h.known_to is null"
+            f" and not exists (select from {table} v where v.row_key = h.row_key {junk})"
+        )
     # A version opened and replaced on the same date was never known at the end of a day.
-    connection.execute(
-        f"delete from {history} where known_from = %(date)s and known_to = %(date)s".encode(), parameters
-    )
-    opened = connection.execute(
-        f"""
-        insert into {history} (row_key, row_hash, known_from, delivery_id, {", ".join(names)})
-        select i.row_key, i.row_hash, %(date)s, %(delivery)s, {", ".join(f"i.{name}" for name in names)}
-        from pg_temp.incoming i
-        where not exists (select from {history} h where h.row_key = i.row_key and h.known_to is null)""".encode(),
-        parameters,
-    ).rowcount
+    run(f"delete from {history} where known_from = %(date)s and known_to = %(date)s")
+    opened = run(f"{insert} {select} join pg_temp.change using (_row)")
     return opened, closed
 
 
-def _settle_quarantine(connection: psycopg.Connection, contract: Contract, parameters: dict[str, object]) -> None:
-    """Earlier quarantined rows are settled by a later delivery of their key, or of the whole table."""
+def _settle_quarantine(
+    connection: psycopg.Connection, contract: Contract, table: str, fit: str, parameters: dict[str, object]
+) -> None:
+    """Earlier quarantined rows are settled by a later delivery of their key, or of the whole table.
+
+    Of the delivery's own rows, those a person readmitted or discarded are settled at once.
+    """
     quarantine = contract.relation("quarantine")
     whole = "true" if contract.mode == "full" else "false"
+    accepted = f"exists (select from {table} v {fit or 'where true'} and v.row_key = q.row_key)"
+    repeated = f"exists (select from {quarantine} n where n.delivery_id = %(delivery)s and n.row_key = q.row_key)"
     connection.execute(
         f"""
         update {quarantine} q set
             resolved_on = %(date)s,
-            resolution = case
-                when exists (select from pg_temp.incoming i where i.row_key = q.row_key) then 'superseded'
-                when exists (
-                    select from {quarantine} n where n.delivery_id = %(delivery)s and n.row_key = q.row_key
-                ) then 'repeated'
-                else 'vanished'
-            end
-        where q.applied_on is not null and q.resolved_on is null and q.delivery_id <> %(delivery)s and ({whole}
-            or exists (select from pg_temp.incoming i where i.row_key = q.row_key)
-            or exists (
-                select from {quarantine} n where n.delivery_id = %(delivery)s and n.row_key = q.row_key))""".encode(),
+            resolution = case when {accepted} then 'superseded' when {repeated} then 'repeated' else 'vanished' end
+        where q.applied_on is not null and q.resolved_on is null and q.delivery_id <> %(delivery)s
+            and ({whole} or {accepted} or {repeated})""".encode(),
         parameters,
     )
     connection.execute(
-        f"update {quarantine} set applied_on = %(date)s where delivery_id = %(delivery)s".encode(), parameters
+        f"""
+        update {quarantine} set
+            applied_on = %(date)s,
+            resolved_on = case when is_readmitted or is_discarded then %(date)s::date end,
+            resolution = case when is_readmitted then 'readmitted' when is_discarded then 'discarded' end
+        where delivery_id = %(delivery)s""".encode(),
+        parameters,
     )
 
 

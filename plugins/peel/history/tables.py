@@ -22,46 +22,26 @@ def ensure_tables(connection: psycopg.Connection, contracts: Iterable[Contract])
         _history(connection, contract)
 
 
-def row_hash(contract: Contract, prefix: str = "") -> str:
-    """SQL for the hash of a row: name=value of its non-null columns in name order, 16 bytes.
-
-    An empty new column changes no hash, so it opens no version.
-    """
-    names = sorted(column.name for column in contract.columns)
-    return _hash([(name, _value(contract, name, prefix)) for name in names])
-
-
-def row_key(contract: Contract, prefix: str = "") -> str:
-    """SQL for the hash of a row's key, 16 bytes; null where any part of the key cannot be read."""
-    parts = [(column.name, _value(contract, column.name, prefix)) for column in contract.key]
-    readable = " and ".join(f"{value} is not null" for _, value in parts)
-    return f"case when {readable} then {_hash(parts)} end"
-
-
-def _value(contract: Contract, name: str, prefix: str) -> str:
-    column = next(column for column in contract.columns if column.name == name)
-    return f'{prefix}"{name}"' if column.is_text else f'{prefix}"typed_{name}"::text'
-
-
-def _hash(parts: list[tuple[str, str]]) -> str:
-    fields = ", ".join(f"'{name}=' || {value}" for name, value in parts)
-    return f"substr(sha256(convert_to(concat_ws(chr(31), {fields}), 'UTF8')), 1, 16)"
+def index_statements(contract: Contract) -> tuple[str, ...]:
+    """SQL making the indexes of a history table: one open version of a key, and one that begins on a date."""
+    relation = contract.relation("history")
+    return (
+        f'create unique index if not exists "{contract.name}_version" on {relation} (row_key, known_from)',
+        f'create unique index if not exists "{contract.name}_open" on {relation} (row_key) where known_to is null',
+    )
 
 
 def _history(connection: psycopg.Connection, contract: Contract) -> None:
     relation = contract.relation("history")
-    plain = contract.name
     columns = "".join(f', "{column.name}" {column.type}' for column in contract.columns)
     connection.execute(
         f"create table if not exists {relation} (row_key bytea not null, row_hash bytea not null,"
-        f" known_from date not null, known_to date, delivery_id text not null references audit.delivery{columns},"
-        f" primary key (row_key, known_from), check (known_to >= known_from))".encode()
+        f" known_from date not null, known_to date, delivery_id text not null{columns},"
+        f" check (known_to >= known_from))".encode()
     )
     _widen(connection, contract, relation)
-    connection.execute(
-        f'create unique index if not exists "{plain}_open" on {relation} (row_key) where known_to is null'.encode()
-    )
-    connection.execute(f'create index if not exists "{plain}_known" on {relation} (known_from, known_to)'.encode())
+    for statement in index_statements(contract):
+        connection.execute(statement.encode())
     text = f"Each row is a version of {contract.each_row_is}; known from and to by business date"
     _comment(connection, relation, text, {column.name: column.description for column in contract.columns})
     held = f'{relation[:-1]}_held"'
@@ -107,7 +87,8 @@ def _quarantine(connection: psycopg.Connection, contract: Contract) -> None:
     connection.execute(
         f"create table if not exists {relation} (delivery_id text not null references audit.delivery,"
         f" _row bigint not null, business_date date not null, row_key bytea, rules text[] not null,"
-        f" applied_on date, resolved_on date, resolution text{columns}, primary key (delivery_id, _row))".encode()
+        f" applied_on date, resolved_on date, resolution text, is_readmitted boolean not null default false,"
+        f" is_discarded boolean not null default false{columns}, primary key (delivery_id, _row))".encode()
     )
     for column in contract.columns:
         connection.execute(f'alter table {relation} add column if not exists "{column.name}" text'.encode())
@@ -124,6 +105,8 @@ def _quarantine(connection: psycopg.Connection, contract: Contract) -> None:
             "rules": "The rules the row broke, as column:rule",
             "applied_on": "Business date from which the row is held; empty while its delivery is not applied",
             "resolved_on": "Business date on which a later delivery or a decision settled the row",
+            "is_readmitted": "Whether a person decided that the row is right after all",
+            "is_discarded": "Whether a person decided that the row is nobody's",
             "resolution": "How it was settled: superseded, vanished, repeated, readmitted or discarded",
         },
     )

@@ -1,0 +1,194 @@
+"""The landing store: each delivery's tables as compressed canonical CSV, written once, whole or not at all.
+
+A delivery is written to a hidden folder, forced to disk and renamed; a rename is the instant at which it
+exists. Only erasure changes an object afterwards, by writing another and renaming it over the first.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from peel import moments
+from peel.errors import PeelError
+from peel.settings import Settings
+
+SUFFIX = ".csv.zst"
+_BLOCK = 4 << 20  # bytes read at a time
+_PLAIN = pacsv.WriteOptions(include_header=False, quoting_style="none")
+
+
+def folder(settings: Settings, feed: str, business_date: object, seq: int, delivery_id: str) -> Path:
+    """Where a delivery stands in the landing store."""
+    return settings.landing / feed / str(business_date) / str(seq) / delivery_id
+
+
+@contextmanager
+def writable() -> Iterator[None]:
+    """Tell a landing store that cannot be written from a source that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise PeelError(
+            f"the landing store cannot be written ({error.strerror or type(error).__name__}); nothing was changed.",
+            rule="landing_store",
+            do="Make room or put its rights in order, then run the step again.",
+        ) from None
+
+
+class Writer:
+    """Writes one table's canonical rows: RFC 4180, LF, quotes only where needed, in the contract's column order."""
+
+    def __init__(self, path: Path, header: Sequence[str]) -> None:
+        self.rows = 0
+        with writable():
+            self._file = path.open("wb")
+        self._packed = pa.CompressedOutputStream(self._file, "zstd")
+        self._digest = hashlib.sha256()
+        self._write((",".join(header) + "\n").encode())
+
+    @property
+    def sha256(self) -> str:
+        """Of the uncompressed rows written so far, header included."""
+        return self._digest.hexdigest()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write a batch of text columns."""
+        self._write(rows_as_csv(batch))
+        self.rows += batch.num_rows
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        with writable():
+            self._packed.write(data)
+
+    def close(self) -> None:
+        """Finish the file and force it to disk."""
+        with writable():
+            self._packed.close()
+            if not self._file.closed:
+                self._file.flush()
+            _sync(Path(self._file.name))
+
+    def abandon(self) -> None:
+        """Let go of the file, whatever state it is in."""
+        with suppress(OSError, ValueError):
+            self._packed.close()
+        with suppress(OSError):
+            self._file.close()
+
+
+def rows_as_csv(batch: pa.RecordBatch) -> bytes:
+    """A batch as CSV without a header, quotes only where needed; the same bytes however rows are batched."""
+    sink = pa.BufferOutputStream()
+    try:
+        pacsv.write_csv(batch, sink, _PLAIN)
+        return bytes(memoryview(sink.getvalue()))
+    except pa.ArrowInvalid:  # a field holds a comma, a quote or a line break
+        text = io.StringIO()
+        columns = [column.to_pylist() for column in batch.columns]
+        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+        return text.getvalue().encode()
+
+
+@contextmanager
+def being_written(final: Path) -> Iterator[Path]:
+    """A hidden folder that becomes ``final`` when the block ends well, and nothing when it does not."""
+    temporary = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with writable():
+        temporary.mkdir(parents=True, mode=0o700)
+    try:
+        yield temporary
+        _sync(temporary)
+        moments.before("landing rename")
+        if final.exists():
+            shutil.rmtree(final)  # written before a kill, never recorded
+        temporary.rename(final)
+        moments.after("landing rename")
+        _sync(final.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Let an unchanged table stand in a second delivery at no cost; objects are only ever replaced, not changed."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        _sync(target)
+
+
+def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]) -> tuple[int, str]:
+    """Write a table anew and rename it over the old one: what erasure does; rows and sha256 of the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    writer = Writer(temporary, header)
+    try:
+        for batch in batches:
+            writer.write(batch)
+        writer.close()
+    finally:
+        writer.abandon()
+    moments.before("redaction rename")
+    temporary.replace(path)
+    moments.after("redaction rename")
+    _sync(path.parent)
+    return writer.rows, writer.sha256
+
+
+@contextmanager
+def opened(path: Path, names: Sequence[str]) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Open a landed table; batches of text columns, null where a field is empty.
+
+    Raises:
+        PeelError: the object is missing, damaged or has another header.
+    """
+    options: dict[str, Any] = {
+        "read_options": pacsv.ReadOptions(block_size=_BLOCK, use_threads=False),
+        "parse_options": pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        "convert_options": pacsv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            null_values=[""],
+        ),
+    }
+    try:
+        with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+            reader = pacsv.open_csv(packed, **options)
+            if reader.schema.names != list(names):
+                raise damaged(path, "its header is not the contract's")
+            yield reader
+    except (OSError, pa.ArrowInvalid) as error:
+        raise damaged(path, f"it cannot be read ({type(error).__name__})") from None
+
+
+def damaged(path: Path, what: str) -> PeelError:
+    """The error for a landed object that is not what was written."""
+    return PeelError(
+        f"the landed file is damaged: {what}.",
+        delivery=path.parent.name,
+        file=path.name,
+        rule="landing_intact",
+        do="Remove the delivery's landing folder and have it landed again: `peel replay`.",
+    )
+
+
+def _sync(path: Path) -> None:
+    """Force a folder, or a file, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
