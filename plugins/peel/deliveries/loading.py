@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -76,11 +76,19 @@ def load_table(connection: psycopg.Connection, contract: Contract, path: Path, d
     return rows
 
 
-def gate_view(connection: psycopg.Connection, contract: Contract, delivery_id: str) -> str:
+def gate_view(
+    connection: psycopg.Connection, contract: Contract, delivery_id: str, relations: Mapping[str, str]
+) -> str:
     """Make the view the gate looks through: raw text, typed values, and a column for each row rule.
 
     ``typed_<column>`` is the value under its type, or null where it has none; ``_type_<column>`` is 1
     where there is text without a value; ``_<rule>`` is 1 where the rule is broken.
+
+    Args:
+        connection: as ``peel_ingest``.
+        contract: the table's contract.
+        delivery_id: 12 hex digits.
+        relations: the delivery's tables, by contract, all of them loaded: rules may look at each other's.
 
     Returns:
         The view's schema-qualified name.
@@ -97,7 +105,9 @@ def gate_view(connection: psycopg.Connection, contract: Contract, delivery_id: s
         f', case when "{c.name}" is not null and "typed_{c.name}" is null then 1 end as "_type_{c.name}"' for c in typed
     )
     rules = "".join(
-        f', case when {rule.unfit_when} then 1 end as "_{rule.name}"' for rule in contract.rules if rule.unfit_when
+        f', case when {rule.unfit_sql(relations)} then 1 end as "_{rule.name}"'
+        for rule in contract.rules
+        if rule.unfit_when
     )
     connection.execute(f"drop view if exists {view}".encode())
     connection.execute(

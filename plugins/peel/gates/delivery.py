@@ -57,10 +57,11 @@ def gate_delivery(
     ).fetchone()
     assert row is not None
     folder = landing_folder(settings, feed.name, row[0], row[1], delivery_id)
-    views = {}
     for contract in feed.contracts:
         load_table(connection, contract, folder / f"{contract.name}.csv.gz", delivery_id, keys)
-        views[contract.name] = gate_view(connection, contract, delivery_id)
+    # Rules may look at other tables of the delivery: all are loaded before the first view.
+    relations = feed.relations(delivery_id)
+    views = {c.name: gate_view(connection, c, delivery_id, relations) for c in feed.contracts}
     connection.commit()
     outcomes = {contract.name: _run(settings, contract, views[contract.name]) for contract in feed.contracts}
     with connect(settings, "gate") as gate:

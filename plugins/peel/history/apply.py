@@ -198,18 +198,25 @@ def _ensure_loaded(
     delivery_id: str,
     keys: Keys,
 ) -> None:
-    """Bring a delivery's table back from the landing store where it has been dropped."""
-    view = f'{contract.relation("delivery", delivery_id)[:-1]}_gate"'
-    row = connection.execute("select to_regclass(%s)", (view,)).fetchone()
-    if row is not None and row[0] is not None:
+    """Bring a delivery's table, and those its rules look at, back from the landing store where they were dropped."""
+    relations = feed.relations(delivery_id)
+    if _exists(connection, f'{relations[contract.name][:-1]}_gate"'):
         return
     found = connection.execute(
         "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
     ).fetchone()
     assert found is not None
     folder = landing_folder(settings, feed.name, found[0], found[1], delivery_id)
-    load_table(connection, contract, folder / f"{contract.name}.csv.gz", delivery_id, keys)
-    gate_view(connection, contract, delivery_id)
+    needed = {contract.name}.union(*(rule.refers_to for rule in contract.rules))
+    for member in feed.contracts:
+        if member.name in needed and not _exists(connection, relations[member.name]):
+            load_table(connection, member, folder / f"{member.name}.csv.gz", delivery_id, keys)
+    gate_view(connection, contract, delivery_id, relations)
+
+
+def _exists(connection: psycopg.Connection, relation: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, delivery_id: str) -> tuple[int, int]:
