@@ -36,6 +36,7 @@ def test_the_feeds_of_the_first_night_are_there() -> None:
         "recruitment": ("ats_application", "ats_campaign", "ats_candidate", "ats_source", "ats_stage_event"),
     }
     assert (feeds["hr"].mode, feeds["recruitment"].mode, feeds["census"].cadence) == ("full", "delta", "when_published")
+    assert [name for name, feed in feeds.items() if any(one.needs_approval for one in feed.contracts)] == ["census"]
     assert (feeds["hr"].source_kind, feeds["census"].source_kind) == ("simulated", "real")
 
 

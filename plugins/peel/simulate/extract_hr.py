@@ -151,6 +151,7 @@ def assignment(world: World, day: int) -> Table:
         "band": text.codes(world.tables.band_codes, log["band"][seen]),
         "position_id": text.numbers(_positions(world, seen)),
         "org_unit_id": text.numbers(unit),
+        "home_force": [""] * len(seen),
         "location_code": [f"SITE-{number}" for number in (unit * 3 + spell % 3).tolist()],
         "fte": text.thousandths(fte),
         "hours_basis": text.codes(_HOURS, (fte < 1000).astype(np.int64)),
