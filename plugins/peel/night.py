@@ -24,18 +24,19 @@ def _feed(name: str) -> Feed:
 
 
 def deliver(business_date: dt.date) -> Summary:
-    """Deliver locally: the simulated force for every night missed up to a date, and the census once.
+    """Deliver locally: the simulated force for every night missed up to a date, postcodes and the census once.
 
     Returns:
         ``delivered``: the folders written, below the source drop.
     """
     from peel.feeds.reference import deliver_reference
-    from peel.simulate import deliver_missing
+    from peel.simulate import deliver_missing, deliver_postcodes
 
     here = settings.load()
     written = deliver_missing(here.sources, business_date, scale=here.scale, seed=here.seed)
+    postcodes = deliver_postcodes(here.sources, business_date)
     census = deliver_reference(here, _feed("census"), business_date)
-    folders: list[Path] = [*written, *([census] if census else [])]
+    folders: list[Path] = [*written, *(folder for folder in (postcodes, census) if folder)]
     return {"delivered": [str(folder.relative_to(here.sources)) for folder in folders]}
 
 

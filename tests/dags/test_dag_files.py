@@ -16,7 +16,7 @@ import pytest
 HOME = Path(__file__).resolve().parents[2]
 DAGS = HOME / "dags"
 FILES = ["ingest.py", "build_warehouse.py", "publish_release.py", "simulate_deliveries.py"]
-INGESTS = ["ingest_census", "ingest_hr", "ingest_recruitment"]
+INGESTS = ["ingest_census", "ingest_hr", "ingest_postcode", "ingest_recruitment"]
 FORBIDDEN = {"pandas", "great_expectations", "dbt", "psycopg", "psycopg2", "numpy", "scipy", "pyarrow"}
 PARSE_SECONDS = 0.5
 
@@ -175,7 +175,7 @@ def test_the_build_is_woken_by_any_feed_or_by_the_clock(dags) -> None:
     schedule = dags["build_warehouse"].timetable
     assert type(schedule).__name__ == "AssetOrTimeSchedule"
     assert type(schedule.asset_condition).__name__ == "AssetAny"
-    assert assets(schedule.asset_condition) == {"census", "hr", "recruitment"}
+    assert assets(schedule.asset_condition) == {"census", "hr", "postcode", "recruitment"}
     assert [task.task_id for task in dags["build_warehouse"].topological_sort()] == [
         "build",
         "gate",

@@ -29,7 +29,8 @@ from tests.canaries import (
 pytestmark = [pytest.mark.slow, pytest.mark.airflow]
 
 DATE = dt.date(2026, 3, 10)
-DAGS = {"simulate_deliveries", "ingest_hr", "ingest_recruitment", "ingest_census", "build_warehouse", "publish_release"}
+INGESTS = {f"ingest_{feed}" for feed in ("hr", "recruitment", "census", "postcode")}
+DAGS = {"simulate_deliveries", *INGESTS, "build_warehouse", "publish_release"}
 
 
 @pytest.fixture(scope="module")

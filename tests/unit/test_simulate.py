@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 import peel.simulate
 from peel.errors import PeelError
-from peel.simulate import deliver, deliver_missing, extract_hr, extract_recruitment, previous_delivery
+from peel.simulate import (
+    deliver,
+    deliver_missing,
+    deliver_postcodes,
+    extract_hr,
+    extract_recruitment,
+    previous_delivery,
+)
 from peel.simulate.days import day_of
 from peel.simulate.march import advance, world_until
 from peel.simulate.tables import rows
@@ -34,10 +41,16 @@ KEYS = {
     "hr_org_unit": ["org_unit_id", "effective_start_date"],
     "hr_service_event": ["event_id"],
     "hr_sensitive": ["person_id", "attribute", "declared_ts"],
+    "hr_position": ["position_id"],
+    "hr_training": ["person_id", "course_code", "event_date"],
+    "hr_promotion_board": ["board_id", "person_id"],
     "ats_candidate": ["candidate_id"],
     "ats_application": ["application_id"],
     "ats_stage_event": ["event_id"],
+    "ats_campaign": ["campaign_id"],
+    "ats_source": ["source_code"],
 }
+RECRUITMENT = tuple(name for name in KEYS if name.startswith("ats_"))
 LAST_TOUCHED = {"hr_service_event": "recorded_ts", "hr_sensitive": "superseded_ts"}
 JOINS, LEAVES = ("JOIN", "TRANSFER_IN", "REJOIN"), ("LEAVE", "TRANSFER_OUT")
 BCU_CODES = {"AS", "AW", "CE", "CN", "EA", "NA", "NE", "NW", "SE", "SN", "SW", "WA"}
@@ -97,13 +110,15 @@ def world() -> Any:
 def test_one_seed_gives_the_same_bytes(force: Path, tmp_path: Path) -> None:
     deliver(tmp_path, NIGHT, scale=SMALL, seed=SEED, since=None)
     assert contents(tmp_path, NIGHT) == contents(force, NIGHT)
-    assert len(contents(force, NIGHT)) == 10
+    assert len(contents(force, NIGHT)) == 15
 
 
 def test_another_seed_gives_another_force(force: Path, tmp_path: Path) -> None:
     deliver(tmp_path, NIGHT, scale=SMALL, seed=SEED + 1, since=None)
     one, other = contents(tmp_path, NIGHT), contents(force, NIGHT)
-    assert not {file for file in one if one[file] == other[file] and "org_unit" not in file}
+    the_same_in_all = {"ats_campaign", "ats_source"}
+    alike = {file for file in one if one[file] == other[file]}
+    assert {Path(file).name.rsplit("_", 2)[0] for file in alike} == the_same_in_all
 
 
 def test_how_far_the_world_was_simulated_does_not_show(force: Path, world: Any) -> None:
@@ -157,7 +172,7 @@ def test_for_any_two_nights_the_delta_between_them_leads_from_one_state_to_the_o
         shown(world, last, since=first),
         shown(world, last),
     )
-    for name in ("ats_candidate", "ats_application", "ats_stage_event"):
+    for name in RECRUITMENT:
         key = KEYS[name]
         applied = pd.concat([before[name], delta[name]]).drop_duplicates(key, keep="last")
         expected = after[name].sort_values(key).reset_index(drop=True)
@@ -180,7 +195,7 @@ def test_missed_nights_are_filled_and_lead_to_the_state_reached_directly(tmp_pat
     state = read(steps, first)
     for folder in written[1::2]:
         delta = read(steps, dt.date.fromisoformat(folder.parent.name))
-        for name in ("ats_candidate", "ats_application", "ats_stage_event"):
+        for name in RECRUITMENT:
             both = pd.concat([state[name], delta[name]])
             state[name] = both.drop_duplicates(KEYS[name], keep="last")
     for name, expected in read(direct, last).items():
@@ -224,6 +239,21 @@ def test_a_night_that_was_delivered_is_left_alone(force: Path) -> None:
     again = deliver(force, NIGHT, scale=SMALL, seed=SEED, since=None)
     assert again == [force / "hr" / str(NIGHT) / "1", force / "recruitment" / str(NIGHT) / "1"]
     assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_postcodes_are_delivered_once_and_cover_every_home(force: Path, tmp_path: Path) -> None:
+    folder = deliver_postcodes(tmp_path, NIGHT)
+    assert folder == tmp_path / "postcode" / str(NIGHT) / "1"
+    assert deliver_postcodes(tmp_path, NIGHT + dt.timedelta(days=1)) is None
+    assert deliver_postcodes(tmp_path, NIGHT - dt.timedelta(days=1)) is not None
+    (table,) = read(tmp_path, NIGHT).values()
+    assert not table.duplicated(["sector", "area_code"]).any()
+    shares = table.assign(share=table.share.astype(float)).groupby("sector").share
+    assert shares.sum().round(9).eq(1).all()
+    assert (shares.count() == 2).sum() == 32
+    homes = read(force, NIGHT)["hr_person"].home_postcode.str[:-2]
+    assert set(homes) <= set(table.sector)
+    assert set(table[table.sector.str.startswith("ZX99 ")].area_code) == {"OUTSIDE"}
 
 
 def test_a_night_broken_off_between_the_feeds_is_finished(tmp_path: Path) -> None:
@@ -328,6 +358,9 @@ def _check_field(name: str, field: dict[str, Any], column: pd.Series[str]) -> No
         "smallint": r"[1-9]",
         "numeric(6,3)": r"(0\.\d{3}|1\.000)",
         "numeric(6,2)": r"\d{1,2}\.\d\d",
+        "numeric(9,3)": r"\d{1,4}\.000",
+        "numeric(5,1)": r"\d{1,2}\.\d",
+        "integer": r"[1-9]\d*",
     }.get(field["physicalType"])
     if form:
         assert filled.str.fullmatch(form).all(), what
@@ -389,6 +422,61 @@ def test_hired_candidates_are_the_same_people_in_hr(tables: Tables) -> None:
     )
     assert len(starts) == len(hired)
     assert (starts.entry_route_x == starts.entry_route_y).all()
+
+
+def test_every_post_that_is_held_is_listed_and_its_title_is_the_holders(tables: Tables) -> None:
+    posts = tables["hr_position"].set_index("position_id")
+    held = tables["hr_assignment"].join(posts, on="position_id", suffixes=("", "_post"))
+    assert held.title.notna().all()
+    assert (held.org_unit_id == held.org_unit_id_post).all()
+    assert (held[held.rank_code == "SGT"].title == "Sergeant").all()
+    assert held[held.workforce_group == "STAFF"].title.str.match("Police staff band [A-G]").all()
+    established = posts[posts.title == "Constable"].establishment_fte.astype(float).sum()
+    serving_now = serving(tables, str(LONG_NIGHT), "OFF")
+    assert established == pytest.approx(len(serving_now[serving_now.rank_code == "CON"]), rel=0.25)
+    assert set(posts.budget_year) == {"2021/22"}
+
+
+def test_who_rises_in_rank_passed_a_board_and_has_an_event_of_that_day(tables: Tables) -> None:
+    boards, events = tables["hr_promotion_board"], tables["hr_service_event"]
+    risen = boards[boards.promoted_date != ""]
+    assert (risen.board_outcome == "PASS").all()
+    promoted = events[events.event_type == "PROMOTE"]
+    assert set(zip(risen.person_id, risen.promoted_date, strict=True)) == set(
+        zip(promoted.person_id, promoted.event_date, strict=True)
+    )
+    began = tables["hr_assignment"].query("action_code == 'PROMO'")
+    ranks = began.set_index(["person_id", "effective_start_date"]).rank_code
+    assert (ranks[list(zip(risen.person_id, risen.promoted_date, strict=True))].values == risen.rank_to.values).all()
+    applied = boards[boards.applied_flag == "Y"]
+    assert 0.5 < len(risen) / len(applied) < 0.8
+    assert (boards[boards.applied_flag == "N"].board_outcome == "").all()
+    assert (applied[applied.exam_outcome == "FAIL"].board_outcome == "").all()
+
+
+def test_courses_are_taken_in_service(tables: Tables) -> None:
+    training = tables["hr_training"]
+    assert set(training.person_id) <= set(tables["hr_person"].person_id)
+    assert (training.event_date <= str(LONG_NIGHT)).all()
+    assert (training[training.course_code == "RACISM_AWARENESS"].event_date >= "2021-01-01").all()
+    assert set(training.outcome) == {"PASS", "FAIL", "ATTENDED", "NO_SHOW"}
+    assert (training[training.outcome == "NO_SHOW"].hours == "0.0").all()
+    left = tables["hr_assignment"].query("assignment_status == 'TERMINATED'").groupby("person_id")
+    gone = training.person_id.map(left.effective_start_date.max())
+    serving_still = tables["hr_person"].query("person_type != 'EX_EMP' and effective_end_date == '4712-12-31'")
+    late = training[(training.event_date >= gone) & ~training.person_id.isin(serving_still.person_id)]
+    assert late.empty
+
+
+def test_applications_name_a_campaign_that_was_open_and_a_source(tables: Tables) -> None:
+    applications, campaigns = tables["ats_application"], tables["ats_campaign"].set_index("campaign_id")
+    of = applications.join(campaigns, on="campaign_id", suffixes=("", "_campaign"))
+    assert of.name.notna().all()
+    applied = of.applied_ts.str[:10]
+    assert ((applied >= of.open_date) & (applied <= of.close_date)).all()
+    assert set(applications.source_code) <= set(tables["ats_source"].source_code)
+    later = campaigns.loc["OFF_EXT-2018H2"]
+    assert (later.process_version, later.last_modified_ts[:10]) == ("DAY_ONE", "2018-10-01")
 
 
 def test_a_special_who_becomes_an_officer_leaves_one_and_joins_the_other_on_one_day(tables: Tables) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from peel import night
+from peel import contracts, night
 from peel.errors import PeelError
 from peel.settings import Settings
 from peel.status import document
@@ -152,7 +152,7 @@ def test_a_refused_delivery_leaves_last_night_standing_and_ends_with_its_reason(
         run(day(1))
     line = str(refusal.value)
     assert "feed hr, delivery 2026-03-11/1, file hr_org_unit_20260310_1.csv, column bcu_code" in line
-    assert "rule twelve_bcu_codes, count 1" in line
+    assert "rule bcu_codes_complete, count 1" in line
     assert dump(night_copy, "core") == before
     refused = [d for d in document(night_copy)["deliveries"] if d["state"] == "refused"]
     assert [(d["feed"], d["business_date"]) for d in refused] == [("hr", day(1))]
@@ -183,18 +183,12 @@ def test_a_lost_delta_is_waited_for_and_then_all_is_as_if_it_had_never_been_late
         for schema in ("core", "mart"):
             connection.execute(f"drop schema {schema} cascade".encode())
         connection.execute("truncate audit.switch, audit.applied")
-        for table in ("ats_application", "ats_stage_event"):
-            connection.execute(f"truncate history.{table}".encode())
-        connection.execute("truncate sensitive.history_ats_candidate")
     from peel import warehouse
 
     warehouse.bootstrap(night_copy)
     with connect(night_copy, "owner") as connection:
-        for table in ("hr_person", "hr_assignment", "hr_org_unit", "hr_service_event"):
-            connection.execute(f"truncate history.{table}".encode())
-        connection.execute("truncate sensitive.history_hr_sensitive")
-        for table in ("census_ethnic_group", "census_sex"):
-            connection.execute(f"truncate history.{table}".encode())
+        for one in contracts.contracts(night_copy.contracts).values():
+            connection.execute(f"truncate {one.relation('history')}".encode())
     run(day(2))
     again = dump(night_copy, *EVERYTHING)
     assert {table for table in found if found[table] != again[table]} == set()

@@ -5,6 +5,17 @@ DAGs are made from it; a new table is one contract and one staging model.
 """
 
 from peel.contracts.load import contracts, feed, feeds, mart_suites
-from peel.contracts.model import Column, Contract, ContractError, Feed, Rule
+from peel.contracts.model import Column, Contract, ContractError, Feed, LookBack, Rule
 
-__all__ = ["Column", "Contract", "ContractError", "Feed", "Rule", "contracts", "feed", "feeds", "mart_suites"]
+__all__ = [
+    "Column",
+    "Contract",
+    "ContractError",
+    "Feed",
+    "LookBack",
+    "Rule",
+    "contracts",
+    "feed",
+    "feeds",
+    "mart_suites",
+]

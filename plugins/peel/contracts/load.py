@@ -9,10 +9,11 @@ import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 
-from peel.contracts.model import Column, Contract, ContractError, Feed, Rule
+from peel.contracts.model import PLACEHOLDER, Column, Contract, ContractError, Feed, LookBack, Rule
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
@@ -102,6 +103,14 @@ def _feed(name: str, members: list[Contract]) -> Feed:
     for what in ("mode", "cadence", "due_time"):
         if len({getattr(contract, what) for contract in members}) > 1:
             raise ContractError(f"feed {name}: its contracts disagree on {what}; a delivery has one")
+    tables = {contract.name for contract in members}
+    for contract in members:
+        for rule in contract.rules:
+            if not rule.refers_to <= tables:
+                strange = ", ".join(sorted(rule.refers_to - tables))
+                raise ContractError(
+                    f"{contract.name}: rule {rule.name} names {strange}; a rule looks at tables of its own feed {name}"
+                )
     first = members[0]
     return Feed(name, first.cadence, first.mode, first.due_time, tuple(members))
 
@@ -161,6 +170,7 @@ def _contract(document: dict[str, Any], path: Path, checksum: str) -> Contract:
     rules = tuple(rule for entry in table["properties"] for rule in _rules(entry, entry["name"], fail)) + tuple(
         _rules(table, None, fail)
     )
+    first_load = properties.get("firstLoad", {})
     contract = Contract(
         name=name,
         feed=document["dataProduct"],
@@ -182,6 +192,10 @@ def _contract(document: dict[str, Any], path: Path, checksum: str) -> Contract:
         never_landed=tuple(_custom(table).get("neverLanded", ())),
         independent=bool(properties.get("independent", False)),
         checksum=checksum,
+        look_back=tuple(_look_back(quality, fail) for quality in _look_backs(table)),
+        first_load_limit=float(first_load.get("quarantineLimit", properties["quarantineLimit"])),
+        first_load_leaves_out=tuple(first_load.get("leaveOut", ())),
+        needs_approval=bool(properties.get("needsApproval", False)),
         path=str(path),
     )
     _check(contract, fail)
@@ -202,9 +216,17 @@ def _check(contract: Contract, fail: Any) -> None:
     names = [column.name for column in contract.columns]
     if len(set(names)) != len(names):
         raise fail("a column is described twice")
-    labels = [(rule.column, rule.name) for rule in contract.rules]
+    labels = [(rule.column, rule.name) for rule in contract.rules] + [(None, rule.name) for rule in contract.look_back]
     if len(set(labels)) != len(labels):
         raise fail("two rules of one column or table share a name")
+    unknown = set(contract.first_load_leaves_out) - {name for _, name in labels}
+    if unknown:
+        raise fail(f"firstLoad leaves out what is no rule here: {', '.join(sorted(unknown))}")
+    for column in contract.columns:
+        if column.derived_from is not None and column.derived_from[0] not in contract.source_columns:
+            raise fail(
+                f"column {column.name} is derived from {column.derived_from[0]}, which the source does not deliver"
+            )
 
 
 def _column(entry: dict[str, Any], fail: Any) -> Column:
@@ -235,12 +257,70 @@ def _column(entry: dict[str, Any], fail: Any) -> Column:
         values=tuple(value["value"] for value in entry["enum"]) if "enum" in entry else None,
         pattern=(entry.get("logicalTypeOptions") or {}).get("pattern"),
         references=next((link["to"] for link in entry.get("relationships", [])), None),
+        derived_from=_derived_from(entry, custom, fail),
+        local_time=_local_time(entry, custom, fail),
+    )
+
+
+def _derived_from(entry: dict[str, Any], custom: dict[str, Any], fail: Any) -> tuple[str, str] | None:
+    if "derivedFrom" not in custom:
+        return None
+    name, derived = entry["name"], custom["derivedFrom"]
+    if not isinstance(derived, dict) or set(derived) != {"column", "matches"}:
+        raise fail(f"column {name}: derivedFrom names a column and the expression it matches")
+    if entry["physicalType"] != "text" or {listed["value"] for listed in entry.get("enum", [])} != {"Y", "N"}:
+        raise fail(f"column {name}: what is derived is Y or N")
+    if "identifier" in custom or "sourceColumn" in custom:
+        raise fail(f"column {name}: what is derived has no identifier and no source column of its own")
+    try:
+        re.compile(derived["matches"])
+    except (re.error, TypeError):
+        raise fail(f"column {name}: matches is no regular expression") from None
+    return derived["column"], derived["matches"]
+
+
+def _local_time(entry: dict[str, Any], custom: dict[str, Any], fail: Any) -> str | None:
+    zone = custom.get("localTime")
+    if zone is None:
+        return None
+    if entry["physicalType"] != "timestamptz":
+        raise fail(f"column {entry['name']}: only a timestamptz has a localTime")
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError, TypeError):
+        raise fail(f"column {entry['name']}: localTime is no time zone") from None
+    return str(zone)
+
+
+def _look_backs(table: dict[str, Any]) -> list[dict[str, Any]]:
+    return [quality for quality in table.get("quality", []) if quality.get("type") == "sql"]
+
+
+def _look_back(quality: dict[str, Any], fail: Any) -> LookBack:
+    name = quality.get("name", "")
+    if not _NAME.match(name):
+        raise fail("every rule needs a lower_case name")
+    on_failure = _custom(quality).get("onFailure")
+    if on_failure not in ("refuse", "warn"):
+        raise fail(f"rule {name}: a rule that looks back refuses or warns; it finds no rows")
+    if "mustBeLessOrEqualTo" not in quality:
+        raise fail(f"rule {name}: a rule that looks back gives a number that mustBeLessOrEqualTo a limit")
+    if set(PLACEHOLDER.findall(quality["query"])) != {"table", "previous"}:
+        raise fail(f"rule {name}: a rule that looks back compares ${{table}} with ${{previous}}, and nothing else")
+    return LookBack(
+        name=name,
+        query=quality["query"],
+        limit=float(quality["mustBeLessOrEqualTo"]),
+        on_failure=on_failure,
+        description=quality.get("description", ""),
     )
 
 
 def _rules(entry: dict[str, Any], column: str | None, fail: Any) -> list[Rule]:
     rules = []
     for quality in entry.get("quality", []):
+        if quality.get("type") == "sql" and column is None:
+            continue  # looks back: `_look_back`
         if quality.get("engine") != "greatExpectations":
             raise fail(f"rule {quality.get('name')}: only the engine greatExpectations is run")
         custom = _custom(quality)

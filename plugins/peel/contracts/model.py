@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,10 @@ Mode = Literal["full", "delta"]
 Cadence = Literal["nightly", "when_published"]
 OnFailure = Literal["quarantine", "refuse", "warn"]
 Classification = Literal["public", "internal", "pseudonymised", "personal", "special"]
+
+
+PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+"""Where a rule's SQL names another table: ``${hr_person}``."""
 
 
 class ContractError(ConfigurationError):
@@ -30,7 +35,8 @@ class Rule:
         on_failure: ``quarantine`` (a row rule), ``refuse`` or ``warn`` (table rules).
         column: the column concerned, ``None`` for a table's rule.
         unfit_when: SQL over the gate's view that is true for a row that breaks the rule; the view
-            shows it as the column ``_<name>``, so that an ordinary map expectation tests it.
+            shows it as the column ``_<name>``, so that an ordinary map expectation tests it. It may
+            name tables of the same delivery as ``${table}``: their rows as delivered, all text.
         description: what the rule asks, in words.
     """
 
@@ -53,6 +59,48 @@ class Rule:
         """The rule as quarantine and refusals name it: ``column:rule``, or the rule alone."""
         return f"{self.subject}:{self.name}" if self.subject else self.name
 
+    @property
+    def refers_to(self) -> frozenset[str]:
+        """Names of the tables of the same delivery that ``unfit_when`` looks at."""
+        return frozenset(PLACEHOLDER.findall(self.unfit_when or ""))
+
+    def unfit_sql(self, relations: Mapping[str, str]) -> str:
+        """``unfit_when`` with each ``${table}`` replaced.
+
+        Args:
+            relations: schema-qualified name of the delivery's table, by contract.
+        """
+        return PLACEHOLDER.sub(lambda found: relations[found[1]], self.unfit_when or "")
+
+
+@dataclass(frozen=True)
+class LookBack:
+    """A rule that compares a delivery's table with the one before: one number and its limit.
+
+    Attributes:
+        name: name of the rule, unique within the contract.
+        query: SQL that gives one number; ``${table}`` is this delivery's gate view, ``${previous}`` that of
+            the last accepted delivery of an earlier business date. No number means not evaluated.
+        limit: the most the number may be.
+        on_failure: ``refuse`` or ``warn``.
+        description: what the rule asks, in words.
+    """
+
+    name: str
+    query: str
+    limit: float
+    on_failure: Literal["refuse", "warn"]
+    description: str = ""
+
+    def sql(self, table: str, previous: str) -> str:
+        """The query over two gate views, named with their schemas."""
+        relations = {"table": table, "previous": previous}
+        return PLACEHOLDER.sub(lambda found: relations[found[1]], self.query)
+
+    def holds(self, number: float | None) -> bool | None:
+        """Whether a number keeps within the limit; ``None`` where the query gave none."""
+        return None if number is None else number <= self.limit
+
 
 @dataclass(frozen=True)
 class Column:
@@ -69,6 +117,9 @@ class Column:
         open_end: the source's way of writing "no end", landed as empty.
         values: listed codes, or ``None``.
         pattern: the closed form of a text column, or ``None``.
+        derived_from: for a column that landing makes: a column of the source, whose values are not landed
+            under this one's name, and the regular expression searched for in it; landed as Y or N.
+        local_time: the time zone in which the source writes a timestamp that names none.
     """
 
     name: str
@@ -84,6 +135,8 @@ class Column:
     values: tuple[str, ...] | None = None
     pattern: str | None = None
     references: str | None = None
+    derived_from: tuple[str, str] | None = None
+    local_time: str | None = None
 
     @property
     def is_text(self) -> bool:
@@ -93,7 +146,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """One delivered table's contract."""
+    """One delivered table's contract.
+
+    Attributes:
+        look_back: rules that compare with the last accepted delivery of an earlier business date.
+        first_load_limit: the quarantine limit of a feed's first delivery, which holds its whole past.
+        first_load_leaves_out: names of rules that a first delivery is not held to.
+        needs_approval: a changed content is taken in only once a person accepts it.
+    """
 
     name: str
     feed: str
@@ -115,6 +175,10 @@ class Contract:
     never_landed: tuple[str, ...]
     independent: bool
     checksum: str
+    look_back: tuple[LookBack, ...] = ()
+    first_load_limit: float = 0.0
+    first_load_leaves_out: tuple[str, ...] = ()
+    needs_approval: bool = False
     path: str = field(compare=False, default="")
     reader_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -130,9 +194,15 @@ class Contract:
         return any(column.classification == "special" for column in self.columns)
 
     @property
+    def referred(self) -> frozenset[str]:
+        """Names of the tables of the same delivery that row rules look at."""
+        return frozenset(name for rule in self.rules for name in rule.refers_to)
+
+    @property
     def source_columns(self) -> frozenset[str]:
         """Every column name the source may deliver under this contract."""
-        return frozenset(column.source for column in self.columns) | frozenset(self.never_landed)
+        delivered = frozenset(column.source for column in self.columns if column.derived_from is None)
+        return delivered | frozenset(self.never_landed)
 
     def relation(self, step: Literal["delivery", "quarantine", "history"], delivery_id: str = "") -> str:
         """The schema-qualified name of this contract's table at a step, safe to put into SQL.
@@ -159,6 +229,10 @@ class Feed:
     def tables(self) -> tuple[str, ...]:
         """Names of the feed's tables."""
         return tuple(contract.name for contract in self.contracts)
+
+    def relations(self, delivery_id: str) -> dict[str, str]:
+        """Schema-qualified names of a delivery's tables, by contract: what rules may name each other by."""
+        return {contract.name: contract.relation("delivery", delivery_id) for contract in self.contracts}
 
     @property
     def source_kind(self) -> str:

@@ -26,7 +26,7 @@ class Table:
         quarantined: rows held back by row rules.
         quarantine_limit: share of rows that may be held back.
         first_load_limit: the same for the first load, which brings a force's whole past at once.
-        first_load_leaves_out: labels of rules not asked of the first load.
+        first_load_leaves_out: names of rules not asked of the first load.
         content: hash of the landed rows, for contracts whose changes need a person's approval; else ``None``.
         volume_band: allowed share of deviation from the median of earlier dates, ``None`` for no rule.
         volume_floor: counts at or below this are never called a deviation.
@@ -195,7 +195,7 @@ def _gate(
     broken: dict[str, list[str]] = {}
     for table in delivery.tables:
         left_out = table.first_load_leaves_out if is_first else ()
-        rules = [rule for rule in table.refused_by if rule not in left_out]
+        rules = [rule for rule in table.refused_by if rule.split(":")[-1] not in left_out]
         rules += ["volume" for volume in volumes if volume.table == table.name and volume.outcome == "failed"]
         rules += [f.rule for f in findings if f.table == table.name and f.refuses and f.outcome == "failed"]
         if rules:

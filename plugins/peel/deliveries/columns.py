@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from peel.contracts import Column
-from peel.deliveries.pseudonyms import Keys, remembering
+from peel.deliveries.pseudonyms import Keys
 from peel.deliveries.shapes import closed_form, identifier_shape
 
 Counts = dict[tuple[str, str], int]
@@ -29,6 +29,8 @@ _SEEN = 50_000  # values remembered per column as already searched
 
 def conversion(column: Column, keys: Keys, counts: Counts) -> Conversion:
     """The conversion of one landed column; what its rules find is added to ``counts``."""
+    if column.derived_from is not None:
+        return _derived(column.derived_from[1])
     if column.identifier is not None:
         return _tokens(column, keys, counts)
     if column.postcode_sector:
@@ -77,10 +79,11 @@ def _mapped(name: str, function: Conversion, counts: Counts) -> Conversion:
 
 def _derived(pattern: str) -> Conversion:
     form = re.compile(pattern, re.I)
-    found = remembering(lambda value: "Y" if form.search(value) else "N")
 
     def convert(values: pa.StringArray) -> pa.StringArray:
-        return pa.array([found(value) for value in values.to_pylist()], pa.string())
+        different = values.dictionary_encode()
+        found = ["Y" if form.search(value) else "N" for value in different.dictionary.to_pylist()]
+        return pa.array(found, pa.string()).take(different.indices)
 
     return convert
 

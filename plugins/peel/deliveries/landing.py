@@ -330,9 +330,13 @@ def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) ->
     if len(set(header)) != len(header):
         raise _Unfit("header", "a column's name stands twice.", count=len(header) - len(set(header)))
     declared = contract.source_columns
-    missing = [column.source for column in contract.columns if column.source not in header]
+    wanted = [column.derived_from[0] if column.derived_from else column.source for column in contract.columns]
+    missing = [name for name in dict.fromkeys(wanted) if name not in header]
     if missing:
         # Undeclared names are not shown here: a file without a header would show its first row.
         raise _Unfit("header", f"columns are missing: {', '.join(missing)}.", count=len(missing))
     landed.undeclared = [name for name in header if name not in declared]
-    return [(header.index(column.source), conversion(column, keys, landed.counts)) for column in contract.columns]
+    return [
+        (header.index(name), conversion(column, keys, landed.counts))
+        for name, column in zip(wanted, contract.columns, strict=True)
+    ]

@@ -63,7 +63,7 @@ def load_table(
                 column.name: person_keys(array) if column.identifier else _read_as(array, mappings.get(column.name))
                 for column, array in zip(contract.columns, batch.columns, strict=True)
             }
-            spellings = {column.name: spelled(column.type, values[column.name]) for column in contract.columns}
+            spellings = {column.name: spelled(_written(column), values[column.name]) for column in contract.columns}
             sure -= {name for name, (anyhow, fit) in spellings.items() if fit.null_count > anyhow.null_count}
             number = pa.array(range(rows + 1, rows + 1 + batch.num_rows), pa.int64())
             rows += batch.num_rows
@@ -137,7 +137,7 @@ def gate_view(
     raw = "".join(f', t."{column.name}"' for column in contract.columns)
     casts = "".join(f', {_cast(column, column.name in sure)} as "typed_{column.name}"' for column in typed)
     types = "".join(
-        f', {"null::integer" if c.name in sure else _untyped(c)} as "_type_{c.name}"' for c in typed
+        f', {"null::integer" if c.name in sure and not c.local_time else _untyped(c)} as "_type_{c.name}"' for c in typed
     )
     rules = "".join(
         f', case when {rule.unfit_sql(relations)} then 1 end as "_{rule.name}"' for rule in contract.rules if rule.unfit_when
@@ -152,13 +152,24 @@ def gate_view(
     return view
 
 
+def _written(column: Column) -> str:
+    """The type a column's text is written in: a local time names no zone."""
+    return "timestamp" if column.local_time else column.type
+
+
 def _cast(column: Column, is_sure: bool) -> str:
     value = f't."{column.name}"'
+    typed = f"{value}::{_written(column)}"
+    if column.local_time:
+        # An hour that comes twice is taken for its second coming; one that never comes is no value.
+        zone = f"'{column.local_time}'"
+        there = f"({typed} at time zone {zone})"
+        typed = f"case when {there} at time zone {zone} = {typed} then {there} end"
     if is_sure:
-        return f"{value}::{column.type}"
-    plain = form(column.type)
+        return typed
+    plain = form(_written(column))
     fits = f"{value} ~ '^({plain})$' and " if plain else ""
-    return f"case when {fits}pg_input_is_valid({value}, '{column.type}') then {value}::{column.type} end"
+    return f"case when {fits}pg_input_is_valid({value}, '{_written(column)}') then {typed} end"
 
 
 def _untyped(column: Column) -> str:

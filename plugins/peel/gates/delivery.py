@@ -94,7 +94,7 @@ class _Gating:
             for contract in contracts
             if contract.name in needed
         }
-        relations = {contract.name: contract.relation("delivery", self.delivery_id) for contract in contracts}
+        relations = self.feed.relations(self.delivery_id)
         views = {c.name: gate_view(self.connection, c, self.delivery_id, relations, sure[c.name]) for c in asked}
         moments.before("delivery tables commit")
         self.connection.commit()

@@ -19,6 +19,8 @@ _TEMPORARY, _ACTING = t.BASES.index("TEMP"), t.BASES.index("ACT")
 _MATERNITY = t.STATUSES.index("MATERNITY")
 _ABSENCES = ("MATERNITY", "CAREER_BREAK", "SECONDED_OUT", "SUSPENDED", "UNPAID_LEAVE")
 _HIGHEST_TEMPORARY = t.SUP
+BOARD_PASS, BOARD_FAIL = 1, 2
+"""Outcomes of an exam or a board; 0 for none."""
 
 
 def live(world: World) -> None:
@@ -108,10 +110,37 @@ def promote(world: World) -> None:
         able = able[(state["status"][able] == ACTIVE) & (state["post_in"][able] == 0)]
         waited = world.first_day - state["rank_since"][able].astype(np.int64)
         long_enough = world.tables.rank_years_below[rank] * YEAR_DAYS
-        _raise(world, draws, draws.sample(able[waited >= long_enough], vacant), rank)
+        able = able[waited >= long_enough]
+        raised = draws.sample(able, vacant)
+        _hold_board(world, able, raised, _raise(world, draws, raised, rank), rank)
 
 
-def _raise(world: World, draws: Draws, spells: Ints, rank: int) -> None:
+def _hold_board(world: World, able: Ints, raised: Ints, days: Ints, rank: int) -> None:
+    """Log a rank's promotion board of the month: who rose, who applied in vain, some who did not apply."""
+    draws, settings = world.draws(f"board {t.RANKS[rank]}"), world.tables.settings
+    vain = draws.portion(len(raised), settings["board_in_vain_per_mille"])
+    idle = draws.portion(len(raised), settings["board_idle_per_mille"])
+    others = np.setdiff1d(able, raised)
+    vain = min(vain, len(others))
+    listed = draws.sample(others, vain + idle)
+    applied = np.arange(len(listed)) < vain
+    examined = rank <= t.INS
+    failed = applied & examined & (draws.below(len(listed), 1000) < settings["exam_failed_per_mille"])
+    exam = np.where(failed, BOARD_FAIL, BOARD_PASS if examined else 0)
+    whole = np.full(len(raised), BOARD_PASS)
+    world.boards.append(
+        len(raised) + len(listed),
+        person=world.spells["person"][np.concatenate([raised, listed])],
+        rank=rank,
+        month=world.month,
+        applied=np.concatenate([whole, applied]),
+        exam=np.concatenate([whole * examined, np.where(applied, exam, 0)]),
+        outcome=np.concatenate([whole, np.where(applied & ~failed, BOARD_FAIL, 0)]),
+        promoted=np.concatenate([days, np.full(len(listed), OPEN)]),
+    )
+
+
+def _raise(world: World, draws: Draws, spells: Ints, rank: int) -> Ints:
     state = world.spells
     state["rank"][spells] = state["held_rank"][spells] = rank
     state["basis"][spells] = SUBSTANTIVE
@@ -128,6 +157,7 @@ def _raise(world: World, draws: Draws, spells: Ints, rank: int) -> None:
         route=0,
         reason=0,
     )
+    return days
 
 
 def _befallen(world: World, draws: Draws, group: int, event: str, spells: Ints) -> tuple[Ints, Ints]:

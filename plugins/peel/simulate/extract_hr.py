@@ -1,4 +1,4 @@
-"""What the HR system shows of the world at the end of a day: five tables, whole.
+"""What the HR system shows of the world at the end of a day: eight tables, whole.
 
 Every table shows the rows recorded by that day, with ends open that had not come by then. How much
 further the world has been simulated makes no difference.
@@ -6,6 +6,7 @@ further the world has been simulated makes no difference.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from peel.simulate import identities, text
 from peel.simulate import tables as t
-from peel.simulate.days import OPEN
+from peel.simulate.days import OPEN, YEAR_DAYS, date_of, day_of
 from peel.simulate.draws import Bools, Ints, scatter_below
 from peel.simulate.text import Table
 from peel.simulate.world import World
@@ -26,19 +27,24 @@ PERSON_TYPES = ("EMP", "VOL", "EX_EMP")
 _EMP, _VOL, _EX_EMP = range(3)
 _HOURS = ("FT", "PT")
 _SHIFT_UNITS = (22, 24, 25, 26, 27, 32, 33)
-_POSTS_A_UNIT = 1000
+_ROLES_A_UNIT = 100
 _VERSIONS = 1000  # more than a spell can have
 _DECLARATION_SOURCES = ("SELF_SERVICE", "ATS", "MIGRATED")
 _SCHEMES = ("18+1", "16+1")
+_TRAINING_OUTCOMES = ("PASS", "FAIL", "ATTENDED", "NO_SHOW")
+_BOARD_OUTCOMES = ("", "PASS", "FAIL")
 
 
 def tables(world: World, day: int) -> Iterator[tuple[str, Table]]:
-    """The five tables with their names, made one at a time."""
+    """The eight tables with their names, made one at a time."""
     yield "hr_person", person(world, day)
     yield "hr_assignment", assignment(world, day)
     yield "hr_org_unit", org_unit(world, day)
     yield "hr_service_event", service_event(world, day)
     yield "hr_sensitive", sensitive(world, day)
+    yield "hr_position", position(world, day)
+    yield "hr_training", training(world, day)
+    yield "hr_promotion_board", promotion_board(world, day)
 
 
 def person_ids(persons: NDArray[Any]) -> list[str]:
@@ -143,8 +149,9 @@ def assignment(world: World, day: int) -> Table:
         "substantive_rank_code": text.codes(t.RANKS, log["held_rank"][seen]),
         "rank_basis": text.codes(t.BASES, log["basis"][seen]),
         "band": text.codes(world.tables.band_codes, log["band"][seen]),
-        "position_id": text.numbers(unit * _POSTS_A_UNIT + spell % _POSTS_A_UNIT),
+        "position_id": text.numbers(_positions(world, seen)),
         "org_unit_id": text.numbers(unit),
+        "home_force": [""] * len(seen),
         "location_code": [f"SITE-{number}" for number in (unit * 3 + spell % 3).tolist()],
         "fte": text.thousandths(fte),
         "hours_basis": text.codes(_HOURS, (fte < 1000).astype(np.int64)),
@@ -173,10 +180,114 @@ def _assignment_numbers(world: World, spell: Ints, human: Ints) -> list[str]:
     ]
 
 
+def _positions(world: World, versions: Ints) -> Ints:
+    """The post of each version: one for each rank, or workforce group and band, of a unit."""
+    log = world.versions
+    group = world.spells["group"][log["spell"][versions]].astype(np.int64)
+    role = np.where(group == t.OFF, log["rank"][versions], 10 * (group + 1) + log["band"][versions])
+    return np.asarray(log["unit"][versions].astype(np.int64) * _ROLES_A_UNIT + role)
+
+
+def position(world: World, day: int) -> Table:
+    """One row per post ever filled, with the establishment set on 1 April of the budget year."""
+    log = world.versions
+    seen = np.flatnonzero(log["day"] <= day)
+    number, which = np.unique(_positions(world, seen), return_inverse=True)
+    first = np.full(len(number), OPEN, dtype=np.int64)
+    np.minimum.at(first, which, log["day"][seen].astype(np.int64))
+    today = date_of(day)
+    year = today.year - (today.month < 4)
+    april = day_of(dt.date(year, 4, 1))
+    # the version in force on 1 April of every assignment
+    then = seen[log["day"][seen] <= april]
+    then = then[np.lexsort((log["day"][then], log["spell"][then]))]
+    last = np.append(log["spell"][then][1:] != log["spell"][then][:-1], True)[: len(then)]
+    then = then[last]
+    then = then[t.STATUSES.index("TERMINATED") != log["status"][then]]
+    filled = np.zeros(len(number), dtype=np.int64)
+    np.add.at(filled, np.searchsorted(number, _positions(world, then)), log["fte"][then].astype(np.int64))
+    above = 1000 + world.tables.settings["posts_above_strength_per_mille"]
+    established = -(-filled * above // 1_000_000)  # whole posts, rounded up
+    established = np.where(first > april, 1, established)
+    titles = {row["code"]: row["title"] for row in t.rows("posts")}
+    return {
+        "position_id": text.numbers(number),
+        "title": [_title(world, titles, role) for role in (number % _ROLES_A_UNIT).tolist()],
+        "establishment_fte": text.thousandths(established * 1000),
+        "budget_year": [f"{year}/{(year + 1) % 100:02d}"] * len(number),
+        "org_unit_id": text.numbers(number // _ROLES_A_UNIT),
+        "last_update_ts": text.moments(np.maximum(first, april), _seconds(world, "position", number)),
+    }
+
+
+def _title(world: World, titles: dict[str, str], role: int) -> str:
+    if role < len(t.RANKS):
+        return titles[t.RANKS[role]]
+    band = world.tables.band_codes[role % 10]
+    title = titles[t.GROUPS[role // 10 - 1]]
+    return f"{title} band {band}" if band else title
+
+
 def _patterns(fte: NDArray[Any], unit: Ints) -> list[str]:
     """Flexible for part time, shifts in response and operational units, days elsewhere."""
     shifts = np.isin(unit, _SHIFT_UNITS) | (unit // 1000 == 1) | ((unit // 1000 == 2) & (unit % 10 == 1))
     return text.codes(("DAY", "SHIFT", "FLEX"), np.where(fte < 1000, 2, shifts.astype(np.int64)))
+
+
+def training(world: World, day: int) -> Table:
+    """One row per place on a course: those of joiners, and the yearly ones."""
+    spells, settings = world.spells, world.tables.settings
+    parts: list[tuple[Ints, Ints, Ints]] = []  # course, spell, day
+    courses = t.rows("courses")
+    for number, course in enumerate(courses):
+        of_group = np.flatnonzero(spells["group"] == t.GROUPS.index(course["group_code"]))
+        start = day_of(dt.date.fromisoformat(course["from_day"]))
+        offset = 1 + scatter_below(world.seed, f"course {number}", of_group, settings["training_within_days"])
+        join = spells["join"][of_group].astype(np.int64)
+        every = int(course["every_years"]) * YEAR_DAYS
+        # who served when the history begins was trained before it
+        rounds = [np.where(join > t.STOCK_DAY, join + offset, join - offset)]
+        rounds += [join + n * every + offset for n in range(1, (day - t.STOCK_DAY) // every + 1 if every else 0)]
+        for when in rounds:
+            held = (when <= day) & (when >= start) & (when < spells["leave"][of_group])
+            parts.append((np.full(int(held.sum()), number), of_group[held], when[held]))
+    which, who, when = (np.concatenate(part) for part in zip(*parts, strict=True))
+    key = (who * len(courses) + which) * 1000 + (when - t.STOCK_DAY) // YEAR_DAYS
+    drawn = scatter_below(world.seed, "training", key, 1000)
+    missed = drawn < settings["training_missed_per_mille"]
+    assessed = np.array([course["assessed"] == "1" for course in courses])[which]
+    failed = assessed & ~missed & (drawn >= 1000 - settings["training_failed_per_mille"])
+    hours = np.array([int(course["hours_tenths"]) for course in courses])[which]
+    outcome = np.where(missed, 3, np.where(failed, 1, np.where(assessed, 0, 2)))
+    return {
+        "person_id": person_ids(spells["person"][who]),
+        "course_code": text.codes([course["course_code"] for course in courses], which),
+        "event_date": text.days(when),
+        "outcome": text.codes(_TRAINING_OUTCOMES, outcome),
+        "hours": [f"{n // 10}.{n % 10}" for n in np.where(missed, 0, hours).tolist()],
+        "last_update_ts": text.moments(when, _seconds(world, "training", key)),
+    }
+
+
+def promotion_board(world: World, day: int) -> Table:
+    """One row per person and board, as it stands: a rise in rank shows from its day on."""
+    log = world.boards
+    held = (log["month"].astype(np.int64) - 1970 * 12).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    seen = np.flatnonzero(held <= day)
+    month, rank, promoted = log["month"][seen].tolist(), log["rank"][seen].tolist(), log["promoted"][seen]
+    risen = promoted <= day
+    return {
+        "board_id": [f"{t.RANKS[r]}-{m // 12}-{m % 12 + 1:02d}" for r, m in zip(rank, month, strict=True)],
+        "rank_to": text.codes(t.RANKS, log["rank"][seen]),
+        "process_type": ["SUBSTANTIVE"] * len(seen),
+        "person_id": person_ids(log["person"][seen]),
+        "eligible_flag": ["Y"] * len(seen),
+        "applied_flag": text.codes(("N", "Y"), log["applied"][seen]),
+        "exam_outcome": text.codes(_BOARD_OUTCOMES, log["exam"][seen]),
+        "board_outcome": text.codes(_BOARD_OUTCOMES, log["outcome"][seen]),
+        "promoted_date": text.days(promoted, show=risen),
+        "last_update_ts": text.moments(np.where(risen, promoted, held[seen]), _seconds(world, "board", seen)),
+    }
 
 
 def org_unit(world: World, day: int) -> Table:

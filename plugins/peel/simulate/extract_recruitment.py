@@ -1,7 +1,8 @@
-"""What the applicant tracking system has to tell since its last delivery: three tables of changes.
+"""What the applicant tracking system has to tell since its last delivery: five tables of changes.
 
 A row is delivered when its source changed it: a candidate when they apply (again), an application
-with every outcome, an outcome once. Each row is as it stands at the end of the day.
+with every outcome, an outcome once, a campaign when it opens or changes its process, the sources at
+first. Each row is as it stands at the end of the day.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from peel.simulate import identities, text
 from peel.simulate import tables as t
-from peel.simulate.days import day_of
-from peel.simulate.draws import Bools, Ints, scatter_below
+from peel.simulate.days import date_of, day_of, first_day, month_of
+from peel.simulate.draws import MILLION, Bools, Ints, scatter_below
 from peel.simulate.extract_hr import person_ids
 from peel.simulate.text import Table
 from peel.simulate.world import World
@@ -30,7 +31,7 @@ _KEYS_AN_APPLICATION = 32
 
 
 def tables(world: World, since: int, day: int) -> Iterator[tuple[str, Table]]:
-    """The three tables with their names: what changed after day ``since`` up to and including ``day``."""
+    """The five tables with their names: what changed after day ``since`` up to and including ``day``."""
     changed = (world.outcomes["day"] > since) & (world.outcomes["day"] <= day)
     applications = np.unique(world.outcomes["application"][changed]).astype(np.int64)
     applied = world.applications["day"]
@@ -39,6 +40,8 @@ def tables(world: World, since: int, day: int) -> Iterator[tuple[str, Table]]:
     yield "ats_candidate", candidate(world, candidates, day)
     yield "ats_application", application(world, applications, day)
     yield "ats_stage_event", stage_event(world, np.flatnonzero(changed))
+    yield "ats_campaign", campaign(world, since, day)
+    yield "ats_source", source(world, since)
 
 
 def _seconds(world: World, applications: Ints, stage: Ints | int, attempt: Ints | int = 1) -> Ints:
@@ -208,3 +211,46 @@ def stage_event(world: World, seen: Ints) -> Table:
         "assessor_panel_id": [f"PANEL-{number:02d}" if number else "" for number in panel],
         "last_modified_ts": moments,
     }
+
+
+def campaign(world: World, since: int, day: int) -> Table:
+    """One row per campaign, a line's half-year, that opened or changed its process."""
+    described = {row["line"]: row for row in t.rows("campaigns")}
+    found: list[tuple[str, ...]] = []
+    modified: list[int] = []
+    today = month_of(date_of(day))
+    for line, code in enumerate(t.LINES):
+        processes = world.tables.processes[line]
+        for half in range(t.FIRST_MONTH // 6, today // 6 + 1):
+            opens, closes = max(first_day(6 * half), t.STOCK_DAY + 1), first_day(6 * half + 6) - 1
+            turns = [first_day(month) for month, _ in processes]
+            changed = max([opens, *(turn for turn in turns if opens < turn <= min(day, closes))])
+            if not since < changed <= day:
+                continue
+            name = f"{described[code]['name']}, {half // 2} H{half % 2 + 1}"
+            process = t.in_force(processes, month_of(date_of(changed)))
+            target = max(int(described[code]["target_volume"]) * world.scale // MILLION, 1)
+            dates = (date_of(opens).isoformat(), date_of(closes).isoformat())
+            found.append((f"{code}-{half // 2}H{half % 2 + 1}", name, *dates, str(target), process))
+            modified.append(changed)
+    columns = ("campaign_id", "name", "open_date", "close_date", "target_volume", "process_version")
+    rows = zip(*found, strict=True) if found else ((),) * len(columns)
+    return {
+        **{column: list(values) for column, values in zip(columns, rows, strict=True)},
+        "last_modified_ts": _early(modified),
+    }
+
+
+def source(world: World, since: int) -> Table:
+    """One row per source, all of them entered when the history begins."""
+    codes = list(world.tables.source_codes) if since <= t.STOCK_DAY else []
+    return {
+        "source_code": codes,
+        "category": codes,
+        "last_modified_ts": _early([t.STOCK_DAY + 1] * len(codes)),
+    }
+
+
+def _early(days: list[int]) -> text.Column:
+    """Timestamps at the start of working hours."""
+    return text.moments(np.array(days, dtype=np.int64), np.zeros(len(days), dtype=np.int64))

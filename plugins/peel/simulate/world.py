@@ -25,6 +25,7 @@ class World:
         versions: every state a spell has had, by its first day.
         events: joining, leaving and rising in rank.
         declarations: declared ethnicity.
+        boards: who stood before a promotion board, or could have.
         candidates, applications, outcomes: the applicant tracking system.
         leavers: leavers of recent months by group, for planning recruitment.
     """
@@ -92,6 +93,9 @@ class World:
         )
         self.declarations = Columns(
             person="int32", leaf="int8", migrated="int8", from_ats="int8", day="int32", recorded="int32"
+        )
+        self.boards = Columns(
+            person="int32", rank="int8", month="int32", applied="int8", exam="int8", outcome="int8", promoted="int32"
         )
         self.candidates = Columns(human="int32", line="int8", closed="int32")
         self.applications = Columns(

@@ -17,7 +17,7 @@ from peel.simulate.text import Column, Table
 SEQUENCE = 1
 SCHEMA_VERSION = "1.0.0"
 MANIFEST = "manifest.json"
-_FREE_TEXT = ("full_name", "org_name")
+_FREE_TEXT = ("full_name", "org_name", "title", "name")
 
 
 def csv_bytes(table: Table) -> bytes:
