@@ -183,6 +183,7 @@ def _contract(document: dict[str, Any], path: Path, checksum: str) -> Contract:
         independent=bool(properties.get("independent", False)),
         checksum=checksum,
         path=str(path),
+        reader_options=properties.get("readerOptions", {}),
     )
     _check(contract, fail)
     return contract

@@ -116,6 +116,7 @@ class Contract:
     independent: bool
     checksum: str
     path: str = field(compare=False, default="")
+    reader_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> tuple[Column, ...]:
