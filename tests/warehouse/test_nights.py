@@ -193,8 +193,8 @@ def test_a_lost_delta_is_waited_for_and_then_all_is_as_if_it_had_never_been_late
         for table in ("hr_person", "hr_assignment", "hr_org_unit", "hr_service_event"):
             connection.execute(f"truncate history.{table}".encode())
         connection.execute("truncate sensitive.history_hr_sensitive")
-        for table in ("census_ethnic_group", "census_sex"):
-            connection.execute(f"truncate history.{table}".encode())
+        for table in ("ethnic_group", "ethnic_group_by_age", "ethnic_group_by_sex", "sex"):
+            connection.execute(f"truncate history.census_{table}".encode())
     run(day(2))
     again = dump(night_copy, *EVERYTHING)
     assert {table for table in found if found[table] != again[table]} == set()
