@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 from peel.contracts import Feed
-from peel.feeds import folder as folders
 from peel.feeds.manifest import MANIFEST
 from peel.settings import Settings
 
@@ -22,16 +21,14 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
     Returns:
         The folder written, or ``None`` when there was nothing to do.
     """
-    seq = 1
-    last: Path | None = None
-    for found in folders.find(settings.sources, feed.name):
-        if found.has_manifest and found.business_date is not None and found.business_date <= business_date:
-            last = found.path
-            if found.business_date == business_date and found.seq is not None:
-                seq = found.seq + 1
-    if last is not None and _has_every_table(last / MANIFEST, feed):
+    date = business_date.isoformat()
+    found = (settings.sources / feed.name).glob(f"*/*/{MANIFEST}")
+    earlier = sorted((path.parts[-3], len(path.parts[-2]), path.parts[-2], path) for path in found)
+    earlier = [one for one in earlier if one[0] <= date]
+    if earlier and _has_every_table(earlier[-1][-1], feed):
         return None
-    final = settings.sources / feed.name / business_date.isoformat() / str(seq)
+    seq = 1 + max((int(number) for day, _, number, _ in earlier if day == date and number.isdecimal()), default=0)
+    final = settings.sources / feed.name / date / str(seq)
     temporary = final.with_name(f".{seq}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -50,7 +47,7 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
         )
     manifest = {
         "feed": feed.name,
-        "business_date": business_date.isoformat(),
+        "business_date": date,
         "seq": seq,
         "schema_version": feed.contracts[0].version,
         "mode": feed.mode,
