@@ -69,6 +69,7 @@ def test_a_wide_table_becomes_long() -> None:
         ("2021", "E09000099", "F", "Female", "N", "", "Q"),
         ("2021", "E09000099", "M", "Male", "N", "5", "A"),
     ]
+    assert table.source_rows == 3  # what a manifest counts
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ def test_the_apis_rows_become_canonical(count: int | None, status: bool) -> None
         ("2021", "E09000001", "W2", "White: Irish", "F", "Female", "N", "151", "A"),
         ("2021", "E09000001", "W2", "White: Irish", "M", "Male", "N", "", "Q"),
     ]
+    assert table.source_rows == 18
 
 
 def test_an_answer_that_was_cut_off_is_refused() -> None:

@@ -151,8 +151,9 @@ def nomis_wide(stream: BinaryIO, options: Options) -> Table:
     suppressed = frozenset(["", *listed(options.get("suppressed"))])
 
     def rows() -> Iterator[list[str]]:
-        strange = 0
+        count = strange = 0
         for row in _rows(file.batches()):
+            count += 1
             if not canonical.wants(row[area]):
                 continue
             year = row[date] if date is not None else canonical.year or ""
@@ -172,8 +173,10 @@ def nomis_wide(stream: BinaryIO, options: Options) -> Table:
                 yield [year, row[area], *dimensions, code, label, *extras, value, status]
         if strange:
             raise _labels([], strange)
+        table.source_rows = count
 
-    return from_rows(canonical.header([*kept, "category_code", "category_label"]), rows(), file.notes)
+    table = from_rows(canonical.header([*kept, "category_code", "category_label"]), rows(), file.notes)
+    return table
 
 
 # Long
@@ -266,9 +269,11 @@ def nomis_api(stream: BinaryIO, options: Options) -> Table:
         missing = [label for one, labels in zip(dimensions, seen, strict=True) for label in one.labels.keys() - labels]
         if unknown or missing:
             raise _labels(sorted(missing), unknown)
+        table.source_rows = count
 
     names = [name for one in dimensions for name in (f"{one.name}_code", f"{one.name}_label")]
-    return from_rows(canonical.header(names), rows(), file.notes)
+    table = from_rows(canonical.header(names), rows(), file.notes)
+    return table
 
 
 def _check_whole(count: int, announced: set[str]) -> None:
