@@ -21,7 +21,12 @@ EXPECTATIONS = HOME / "expectations"
 def test_the_feeds_of_the_first_night_are_there() -> None:
     feeds = {feed.name: feed for feed in contracts.feeds(EXPECTATIONS)}
     assert {name: feed.tables for name, feed in feeds.items()} == {
-        "census": ("census_ethnic_group", "census_sex"),
+        "census": (
+            "census_ethnic_group",
+            "census_ethnic_group_by_age",
+            "census_ethnic_group_by_sex",
+            "census_sex",
+        ),
         "hr": (
             "hr_assignment",
             "hr_org_unit",

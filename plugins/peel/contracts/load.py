@@ -197,6 +197,7 @@ def _contract(document: dict[str, Any], path: Path, checksum: str) -> Contract:
         first_load_leaves_out=tuple(first_load.get("leaveOut", ())),
         needs_approval=bool(properties.get("needsApproval", False)),
         path=str(path),
+        reader_options=properties.get("readerOptions", {}),
     )
     _check(contract, fail)
     return contract

@@ -180,7 +180,7 @@ class Contract:
     first_load_leaves_out: tuple[str, ...] = ()
     needs_approval: bool = False
     path: str = field(compare=False, default="")
-    reader_options: Mapping[str, Any] = field(default_factory=dict)
+    reader_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> tuple[Column, ...]:

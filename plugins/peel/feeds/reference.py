@@ -16,20 +16,26 @@ from peel.settings import Settings
 def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) -> Path | None:
     """Deliver ``reference/<feed>/`` unless one of its deliveries of that date or an earlier one exists.
 
+    A delivery from before a table was added to the feed lacks it: then everything is delivered anew.
+
     Returns:
         The folder written, or ``None`` when there was nothing to do.
     """
-    for manifest in (settings.sources / feed.name).glob(f"*/*/{MANIFEST}"):
-        if manifest.parts[-3] <= business_date.isoformat():
-            return None
-    final = settings.sources / feed.name / business_date.isoformat() / "1"
-    temporary = final.with_name(".1.partial")
+    date = business_date.isoformat()
+    found = (settings.sources / feed.name).glob(f"*/*/{MANIFEST}")
+    earlier = sorted((path.parts[-3], len(path.parts[-2]), path.parts[-2], path) for path in found)
+    earlier = [one for one in earlier if one[0] <= date]
+    if earlier and _has_every_table(earlier[-1][-1], feed):
+        return None
+    seq = 1 + max((int(number) for day, _, number, _ in earlier if day == date and number.isdecimal()), default=0)
+    final = settings.sources / feed.name / date / str(seq)
+    temporary = final.with_name(f".{seq}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     files = []
     for contract in feed.contracts:
         data = (settings.home / "reference" / feed.name / f"{contract.name}.csv").read_bytes()
-        name = f"{contract.name}_{business_date:%Y%m%d}_1.csv"
+        name = f"{contract.name}_{business_date:%Y%m%d}_{seq}.csv"
         (temporary / name).write_bytes(data)
         files.append(
             {
@@ -41,8 +47,8 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
         )
     manifest = {
         "feed": feed.name,
-        "business_date": business_date.isoformat(),
-        "seq": 1,
+        "business_date": date,
+        "seq": seq,
         "schema_version": feed.contracts[0].version,
         "mode": feed.mode,
         "extract_ts": f"{business_date + dt.timedelta(days=1)}T00:00:00+00:00",
@@ -53,3 +59,11 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
     (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     temporary.rename(final)
     return final
+
+
+def _has_every_table(manifest: Path, feed: Feed) -> bool:
+    try:
+        files = json.loads(manifest.read_bytes())["files"]
+        return {contract.name for contract in feed.contracts} <= {file["table"] for file in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # landing will say what is wrong with it

@@ -31,11 +31,14 @@ class Table:
         header: column names as the source writes them, repeats included.
         notes: what the reader found worth telling and not worth refusing, such as
             ``{"encoding_cp1252": 1}``: rule and count.
+        source_rows: the file's own data rows, once the batches are used up, where a reader gives more
+            or fewer than it read; ``None`` where each row is one of the file's.
     """
 
     def __init__(self, header: Sequence[str], batches: Iterator[pa.RecordBatch], notes: dict[str, int]) -> None:
         self.header = list(header)
         self.notes = notes
+        self.source_rows: int | None = None
         self._batches = batches
 
     def batches(self) -> Iterator[pa.RecordBatch]:
