@@ -273,7 +273,7 @@ class _Extract:
         if self._is_postgres:
             return sa.cast(column, sa.Text).collate("C")
         if self._held.dialect.name == "sqlite":
-            return column.collate("BINARY")
+            return sa.type_coerce(column, sa.String).collate("BINARY")
         return column
 
     def _sortable(self, type_: sa.types.TypeEngine[Any]) -> bool:
