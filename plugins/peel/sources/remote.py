@@ -180,11 +180,22 @@ class _RemoteFile(io.RawIOBase):
         self._place += wanted
         return wanted
 
+    def readall(self) -> bytes:
+        blocks = []
+        while block := self.read(READ_AHEAD):  # not in the small steps that io would take
+            blocks.append(block)
+        return b"".join(blocks)
+
     def _fetch(self, size: int) -> bytes:
         if hasattr(self._handle, "readv"):
             end = self._place + size
             requests = [(at, min(_SFTP_REQUEST, end - at)) for at in range(self._place, end, _SFTP_REQUEST)]
-            return b"".join(self._handle.readv(requests))
+            blocks = []
+            for (_, length), block in zip(requests, self._handle.readv(requests), strict=True):
+                if len(block) != length:
+                    break  # the end came early; paramiko would wait for answers that never come
+                blocks.append(block)
+            return b"".join(blocks)
         self._handle.seek(self._place)
         return bytes(self._handle.read(size))
 
