@@ -39,7 +39,8 @@ def make(feed: Feed) -> None:
             from peel import night
 
             context = get_current_context()
-            result = wiring.attempt(lambda: night.land(feed.name, wiring.business_date(context)))
+            with wiring.source(feed.name):
+                result = wiring.attempt(lambda: night.land(feed.name, wiring.business_date(context)))
             # a look before this one may have refused a delivery
             seen = context["task_state_store"].get("refused", [])
             refused = list(dict.fromkeys([*seen, *result["refused"]]))

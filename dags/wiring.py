@@ -9,7 +9,8 @@ import datetime as dt
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import CronTriggerTimetable, Param
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 OWNER = "data-engineering"
 TIMEZONE = "Europe/London"
 SMTP_CONNECTION = "smtp_default"
+SOURCE_CONNECTION = "peel_source_{feed}"
 
 log = logging.getLogger("peel.dags")
 Result = TypeVar("Result")
@@ -92,6 +94,40 @@ def business_date(context: Mapping[str, Any]) -> dt.date:
     except ValueError as error:
         raise ConfigurationError(f"The parameter business_date is no date: {error}.") from None
     return max(dates) if dates else _day_before(run.run_after)
+
+
+@contextmanager
+def source(feed: str) -> Iterator[None]:
+    """Let a step find the feed's source where Airflow keeps connections, if ``peel_source_<feed>`` is one.
+
+    Its URL is the extra ``url``, or the connection's own; with the extra, its password is the source's secret.
+    Without such a connection the step reads the environment as it is.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.sdk.log import mask_secret
+
+    try:
+        connection = Connection.get(SOURCE_CONNECTION.format(feed=feed))
+    except AirflowNotFoundException:
+        yield
+        return
+    url = connection.extra_dejson.get("url")
+    given = {f"PEEL_SOURCE_{feed.upper()}": url or connection.get_uri()}
+    if url and connection.password:
+        given[f"PEEL_SECRET_SOURCE_{feed.upper()}"] = connection.password
+    before = {name: os.environ.get(name) for name in given}
+    for value in given.values():
+        mask_secret(value)
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def attempt(step: Callable[..., Result], *arguments: Any) -> Result:

@@ -6,6 +6,8 @@
 | ``PEEL_VAR`` | everything Peel writes | ``<home>/var`` |
 | ``PEEL_LANDING`` | the landing store, any fsspec location | ``<var>/landing`` |
 | ``PEEL_SOURCES`` | the folder sources deliver to | ``<var>/sources`` |
+| ``PEEL_SOURCE_<FEED>`` | a feed's own source, a URL (:mod:`peel.sources.configure`) | the folder ``PEEL_SOURCES`` |
+| ``PEEL_SECRET_SOURCE_<FEED>`` | its password or key | none, or in the URL |
 | ``PEEL_WAREHOUSE_DSN`` | an administrator's DSN of one's own PostgreSQL | Peel's own server |
 | ``PEEL_PG_PORT`` | the port of Peel's own server | a free one, remembered |
 | ``PEEL_AIRFLOW_PORT`` | the port of the local Airflow UI | a free one, remembered |

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import email
+import json
 import logging
+import os
 import socketserver
 import threading
 from collections.abc import Iterator
 from email.message import Message
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +23,10 @@ from airflow.sdk.execution_time.comms import AssetEventDagRunReferenceResult
 from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
 import wiring
+from peel import settings
 from peel.errors import ConfigurationError, DeliveryRefused, PeelError
+from peel.sources.configure import source_of
+from peel.sources.remote import SftpServer
 
 UTC = dt.UTC
 
@@ -171,6 +177,82 @@ def test_of_any_other_exception_only_type_and_place_come_through() -> None:
 
 def test_a_step_that_goes_well_gives_its_result() -> None:
     assert wiring.attempt(lambda a, b: a + b, 1, 2) == 3
+
+
+def seen() -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in ("PEEL_SOURCE_HR", "PEEL_SECRET_SOURCE_HR")}
+
+
+@pytest.fixture
+def no_source(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    for name in ("PEEL_SOURCE_HR", "PEEL_SECRET_SOURCE_HR", "AIRFLOW_CONN_PEEL_SOURCE_HR"):
+        monkeypatch.delenv(name, raising=False)
+    return seen()
+
+
+def test_a_feed_without_a_connection_keeps_what_the_environment_says(no_source, monkeypatch) -> None:
+    with wiring.source("hr"):
+        assert seen() == no_source
+    monkeypatch.setenv("PEEL_SOURCE_HR", "file:///srv")
+    with wiring.source("hr"):
+        assert seen()["PEEL_SOURCE_HR"] == "file:///srv"
+
+
+def test_a_connection_is_the_source_of_its_step_only(no_source, monkeypatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PEEL_SOURCE_HR", "sftp://peel:p%40ss@host:2222/drop/in?known_hosts=%2Fetc%2Fk")
+    with wiring.source("hr"):
+        found = seen()["PEEL_SOURCE_HR"]
+        with_connection = source_of(settings.load(), SimpleNamespace(name="hr"))
+    assert found is not None
+    assert with_connection.root == "/drop/in"
+    assert with_connection.connect.__self__ == SftpServer(
+        "host", "peel", 2222, known_hosts=Path("/etc/k"), password="p@ss"
+    )
+    assert seen() == no_source
+
+
+def test_a_connection_may_hold_the_url_beside_its_secret(no_source, monkeypatch) -> None:
+    held = {
+        "conn_type": "generic",
+        "password": "hush",
+        "extra": {"url": "sql+postgresql://peel@db.example/hr?peel_schema=hr"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_PEEL_SOURCE_HR", json.dumps(held))
+    monkeypatch.setenv("PEEL_SOURCE_HR", "file:///srv")
+
+    def step() -> None:
+        with wiring.source("hr"):
+            assert seen() == {"PEEL_SOURCE_HR": held["extra"]["url"], "PEEL_SECRET_SOURCE_HR": "hush"}
+            raise RuntimeError("in the step")
+
+    with pytest.raises(RuntimeError, match="in the step"):
+        step()
+    assert seen() == {"PEEL_SOURCE_HR": "file:///srv", "PEEL_SECRET_SOURCE_HR": None}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nomis+https://:0xkey@www.nomisweb.co.uk",
+        "s3://AKIA:a%2Fb@bucket/in/here?region=eu-west-2",
+        "sql+postgresql://peel:p%40ss@db.example:5433/hr?peel_schema=hr",
+        "file:///srv/deliveries",
+    ],
+)
+def test_every_kind_of_source_survives_being_a_connection(no_source, monkeypatch, url) -> None:
+    feed = SimpleNamespace(name="hr", contracts=())
+    monkeypatch.setenv("PEEL_SOURCE_HR", url)
+    plain = source_of(settings.load(), feed)
+    monkeypatch.delenv("PEEL_SOURCE_HR")
+    monkeypatch.setenv("AIRFLOW_CONN_PEEL_SOURCE_HR", url)
+    with wiring.source("hr"):
+        assert seen()["PEEL_SOURCE_HR"]
+        assert vars_of(source_of(settings.load(), feed)) == vars_of(plain)
+
+
+def vars_of(source: Any) -> dict[str, Any]:
+    found = vars(source)
+    return {**found, "connect": found["connect"].__self__} if "connect" in found else found
 
 
 class Postbox(socketserver.StreamRequestHandler):
