@@ -88,24 +88,44 @@ def _loading(server: Settings, folder: Path, rows: int) -> list[dict[str, Any]]:
         total = night["land"] + night["gate"] + night["apply"]
         steps = {step: round(night[step], 2) for step in ("land", "gate", "apply")}
         results.append(_result(f"{label}, {rows:,} rows", total, floor, **steps))
-    results.append(_result(f"process start and imports, {rows:,} rows", whole - sum(
-        night[step] for night in found["nights"] for step in ("land", "gate", "apply")), floor))
-    results.append({"name": f"client's peak memory, {rows:,} rows", "value": round(found["peak_mb"]), "unit": "MB",
-                    "floor": round(found["imports_mb"]), "ratio": round(found["peak_mb"] / found["imports_mb"], 2)})
+    results.append(
+        _result(
+            f"process start and imports, {rows:,} rows",
+            whole - sum(night[step] for night in found["nights"] for step in ("land", "gate", "apply")),
+            floor,
+        )
+    )
+    results.append(
+        {
+            "name": f"client's peak memory, {rows:,} rows",
+            "value": round(found["peak_mb"]),
+            "unit": "MB",
+            "floor": round(found["imports_mb"]),
+            "ratio": round(found["peak_mb"] / found["imports_mb"], 2),
+        }
+    )
     return results
 
 
 def _result(name: str, value: float, floor: float, **more: Any) -> dict[str, Any]:
-    return {"name": name, "value": round(value, 3), "unit": "s", "floor": round(floor, 3),
-            "ratio": round(value / floor, 2), **more}
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "unit": "s",
+        "floor": round(floor, 3),
+        "ratio": round(value / floor, 2),
+        **more,
+    }
 
 
 def _print(results: list[dict[str, Any]]) -> None:
     print(f"{'measure':<44}{'value':>10}  {'floor':>9}  {'ratio':>6}")
     for result in results:
         more = {k: v for k, v in result.items() if k not in ("name", "value", "unit", "floor", "ratio")}
-        print(f"{result['name']:<44}{result['value']:>8} {result['unit']:<2} {result['floor']:>8}  {result['ratio']:>6}"
-              + (f"  {more}" if more else ""))
+        print(
+            f"{result['name']:<44}{result['value']:>8} {result['unit']:<2} {result['floor']:>8}  {result['ratio']:>6}"
+            + (f"  {more}" if more else "")
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ one in which 0.5% of the rows changed, an identical one, one more changed one) a
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import json
 import os
@@ -14,7 +13,6 @@ import resource
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks import feed as bench
@@ -74,7 +72,10 @@ def copy_floor(owner: dict[str, str], path: Path, times: int = 5) -> list[float]
             connection.execute(f"create table bench_floor ({columns})")
             connection.commit()
             start = time.perf_counter()
-            with path.open("rb") as file, connection.cursor().copy("copy bench_floor from stdin (format csv, header)") as copy:
+            with (
+                path.open("rb") as file,
+                connection.cursor().copy("copy bench_floor from stdin (format csv, header)") as copy,
+            ):
                 while block := file.read(1 << 20):
                     copy.write(block)
             connection.commit()

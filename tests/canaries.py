@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -15,6 +14,7 @@ from pathlib import Path
 from peel.local import postgres
 from peel.settings import Settings
 from peel.warehouse import parameters
+from tests.deliveries import landed_text
 
 NI = "QQ77{:04d}D"
 WORD = "kanarienvogel"  # a badly typed value with no identifier's shape: held in quarantine, nowhere else
@@ -95,5 +95,5 @@ def files(folder: Path) -> dict[str, bytes]:
     for path in folder.rglob("*"):
         if path.is_file():
             data = path.read_bytes()
-            found[str(path)] = gzip.decompress(data) if path.suffix == ".gz" else data
+            found[str(path)] = landed_text(path).encode() if path.suffix == ".zst" else data
     return found

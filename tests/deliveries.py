@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 Row = Mapping[str, object]
 
 
@@ -70,3 +72,9 @@ def deliver(
     manifest |= dict(claims or {})
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def landed_text(path: Path) -> str:
+    """What a landed table holds."""
+    with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+        return packed.read().decode()

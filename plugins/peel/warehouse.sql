@@ -141,6 +141,16 @@ create table if not exists audit.baseline (
 );
 comment on table audit.baseline is 'Each row is a feed''s business date to which history stands without the landed deliveries it came from';
 
+create table if not exists audit.look_back (
+    table_name text not null,
+    rule text not null,
+    gate_input text not null,
+    previous_input text not null,
+    number double precision,
+    primary key (table_name, rule, gate_input, previous_input)
+);
+comment on table audit.look_back is 'Each row is what a rule that looks back found between two deliveries of a table';
+
 create table if not exists audit.probe (
     feed text primary key,
     outcome text not null check (outcome in ('unchanged')),
@@ -218,10 +228,23 @@ create table if not exists audit.release (
 );
 comment on table audit.release is 'Each row is a set of files made from one build for readers';
 
+-- What later versions added.
+alter table audit.delivery_table
+add column if not exists land_epoch integer not null default 1,
+add column if not exists gate_input text;
+alter table audit.decision
+add column if not exists table_name text,
+add column if not exists row_number bigint,
+add column if not exists column_name text,
+add column if not exists value_from text,
+add column if not exists value_to text;
+alter table audit.applied add column if not exists content text not null default '';
+
 grant select on all tables in schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
 grant insert, update, references on audit.delivery, audit.delivery_table to peel_ingest;
 grant insert, update, delete
-on audit.applied, audit.source_folder, audit.unusable_folder, audit.baseline, audit.probe to peel_ingest;
+on audit.applied, audit.source_folder, audit.unusable_folder, audit.baseline, audit.probe, audit.look_back
+to peel_ingest;
 grant insert on audit.key_epoch, audit.decision to peel_ingest;
 grant insert, update, delete on audit.gate_result to peel_gate, peel_ingest;
 grant update (state, reason) on audit.delivery to peel_gate;

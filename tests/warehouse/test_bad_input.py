@@ -14,7 +14,7 @@ from peel.cli import main
 from peel.errors import PeelError
 from peel.settings import Settings
 from peel.warehouse import connect
-from tests.deliveries import csv_bytes, deliver
+from tests.deliveries import csv_bytes, deliver, landed_text
 from tests.toys import FULL, row
 
 pytestmark = pytest.mark.slow
@@ -208,16 +208,14 @@ def test_an_extra_column_is_named_and_its_values_are_never_written(
     with_contracts: Callable[[dict[str, str]], Settings],
 ) -> None:
 
-    import gzip
-
     here = with_contracts(FULL)
     deliver(here.sources, "toy", "2026-01-02", {"toy": [row(1, nickname=CANARY)]})
     assert len(night.land("toy", dt.date(2026, 1, 2))["landed"]) == 1
     with connect(here, "owner") as connection:
         warned = "select column_name from audit.gate_result where rule = 'undeclared_column'"
         assert connection.execute(warned).fetchall() == [("nickname",)]
-    (landed,) = here.landing.rglob("*.gz")
-    assert CANARY not in gzip.decompress(landed.read_bytes()).decode()
+    (landed,) = here.landing.rglob("*.csv.zst")
+    assert CANARY not in landed_text(landed)
 
 
 @pytest.mark.parametrize("date", ["2026-02-30", "yesterday", "26-01-01"])

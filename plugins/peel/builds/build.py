@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -112,7 +113,8 @@ def arriving(settings: Settings, connection: psycopg.Connection, all_feeds: list
     for feed in all_feeds:
         known = Known(ledger.known_folders(connection, feed.name), dates=ledger.landed_dates(connection, feed.name))
         try:
-            offers = list(source_of(settings, feed).offers(feed, known))
+            with closing(source_of(settings, feed)) as source:
+                offers = list(source.offers(feed, known))
         except SourceUnavailable:
             continue
         if any(

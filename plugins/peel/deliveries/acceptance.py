@@ -218,9 +218,7 @@ def _asked(table: Table, earlier: Sequence[Delivery], is_first: bool) -> list[Fi
     limit = max(table.first_load_limit, table.quarantine_limit) if is_first else table.quarantine_limit
     over = table.quarantined > table.rows * limit
     found = [
-        Finding(
-            table.name, "quarantine_limit", "failed" if over else "passed", True, table.rows, table.quarantined
-        )
+        Finding(table.name, "quarantine_limit", "failed" if over else "passed", True, table.rows, table.quarantined)
     ]
     if table.content is not None:
         before = next(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import psycopg
 
 from peel.contracts import Contract, Feed
-from peel.deliveries import ledger
+from peel.deliveries import acceptance, ledger
 from peel.deliveries.shapes import identifier_shape
 from peel.errors import PeelError
 
@@ -56,6 +56,17 @@ def mappings(connection: psycopg.Connection, feed: str) -> dict[str, dict[str, d
     ):
         found.setdefault(table, {}).setdefault(column, {})[old] = new
     return found
+
+
+def on_deliveries(connection: psycopg.Connection, feed: str) -> tuple[frozenset[str], list[acceptance.Bridge]]:
+    """Source hashes a person accepted in spite of their gate, and gaps a person bridged."""
+    rows = connection.execute(
+        "select kind, source_sha256, watermark_from, watermark_to from audit.decision"
+        " where feed = %s and kind in ('accept', 'bridge') order by decision_id",
+        (feed,),
+    ).fetchall()
+    accepted_anyway = frozenset(row[1] for row in rows if row[0] == "accept")
+    return accepted_anyway, [acceptance.Bridge(row[2], row[3]) for row in rows if row[0] == "bridge"]
 
 
 def accept(connection: psycopg.Connection, delivery_id: str, signed: Signed) -> str:
@@ -153,7 +164,9 @@ def on_row(
     )
 
 
-def map_code(connection: psycopg.Connection, contract: Contract, column: str, old: str, new: str, signed: Signed) -> int:
+def map_code(
+    connection: psycopg.Connection, contract: Contract, column: str, old: str, new: str, signed: Signed
+) -> int:
     """Read a code that the contract does not list as one that it does; deliveries to be gated again.
 
     Raises:

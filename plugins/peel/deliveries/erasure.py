@@ -1,5 +1,10 @@
 """(stand-in)"""
-import pyarrow as pa
+
+
 class Stones:
-    def removed_from(self, batch): return batch
-def stones(connection, contract, keys): return Stones()
+    def removed_from(self, batch):
+        return batch
+
+
+def stones(connection, contract, keys):
+    return Stones()

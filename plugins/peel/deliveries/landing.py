@@ -8,7 +8,6 @@ between, the next run does it again and comes to the same bytes.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import io
 from collections.abc import Iterator
@@ -28,8 +27,9 @@ from peel.deliveries.ledger import Landed
 from peel.deliveries.pseudonyms import Keys, keys_in_force
 from peel.errors import DeliveryRefused
 from peel.feeds.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, ManifestFile, read_manifest, source_sha256
-from peel.feeds.readers import READERS, UnreadableFile
+from peel.feeds.readers import READERS, Table, UnreadableFile
 from peel.settings import Settings
+from peel.sources.archives import unpacked
 from peel.sources.base import FileAbsent, Known, Offer, Source
 from peel.sources.configure import source_of
 from peel.warehouse import connect
@@ -52,8 +52,11 @@ def land_feed(settings: Settings, feed: Feed) -> LandReport:
         PeelError: the database refused.
     """
     report = LandReport()
-    source = source_of(settings, feed)
-    with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
+    with (
+        closing(source_of(settings, feed)) as source,
+        connect(settings, "ingest") as connection,
+        ledger.feed_lock(connection, feed.name),
+    ):
         keys = keys_in_force(settings, connection)
         known = known_of(connection, feed)
         for offer in source.offers(feed, known):
@@ -292,7 +295,8 @@ def _write_table(
         hashing = _Hashing(stream)
         writer = store.Writer(target, [column.name for column in contract.columns])
         try:
-            table = READERS[contract.reader](io.BufferedReader(hashing, 1 << 20), contract.reader_options)
+            plain = unpacked(io.BufferedReader(hashing, 1 << 20), file.file)
+            table = READERS[contract.reader](plain, contract.reader_options)
             steps = _steps(contract, table.header, landed, keys)
             landed.notes = table.notes
             names = [column.name for column in contract.columns]
@@ -300,7 +304,7 @@ def _write_table(
                 columns = [convert(batch.column(place)) for place, convert in steps]
                 landed.rows += batch.num_rows
                 writer.write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names)))
-            _hold(contract, file, landed, hashing)
+            _hold(contract, file, table, landed, hashing)
             writer.close()
         finally:
             writer.abandon()
@@ -308,7 +312,7 @@ def _write_table(
     return landed
 
 
-def _hold(contract: Contract, file: ManifestFile, landed: Landed, hashing: _Hashing) -> None:
+def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, hashing: _Hashing) -> None:
     """Hold what was read against what the manifest and the landing rules ask."""
     # The shape of an identifier where none belongs outweighs every other fault.
     for (column, rule), count in sorted(landed.counts.items()):
@@ -316,8 +320,9 @@ def _hold(contract: Contract, file: ManifestFile, landed: Landed, hashing: _Hash
             raise _Unfit(rule, "a field that is no identifier has the shape of one.", column, count)
     if hashing.sha256() != file.sha256:
         raise _Unfit("checksum", "its bytes are not those the manifest names.")
-    if landed.rows != file.rows:
-        raise _Unfit("row_count", f"it has {landed.rows} rows, the manifest says {file.rows}.")
+    rows = landed.rows if table.source_rows is None else table.source_rows
+    if rows != file.rows:
+        raise _Unfit("row_count", f"it has {rows} rows, the manifest says {file.rows}.")
     if landed.rows == 0 and contract.mode == "full":
         raise _Unfit("file_not_empty", "it holds a header and no row.", count=0)
     for (column, rule), count in sorted(landed.counts.items()):

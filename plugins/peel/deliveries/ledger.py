@@ -17,6 +17,9 @@ LANDING_RULES = ("identifier_form", "undeclared_column", "encoding_cp1252", "byt
 """Warnings that landing gives; the gate leaves them standing."""
 
 
+SEVERITY = {"refuse": "critical", "quarantine": "warning", "warn": "info"}
+"""How what follows from a failure reads in Great Expectations and in the audit."""
+
 ACCEPTANCE_RULES = ("volume", "quarantine_limit", "approval", "freshness")
 """Rules that depend on what was accepted before; acceptance evaluates them, not the gate."""
 

@@ -17,6 +17,7 @@ from peel.deliveries import store
 from peel.deliveries.forms import form, spelled
 from peel.deliveries.pseudonyms import Keys
 
+
 def load_table(
     connection: psycopg.Connection,
     contract: Contract,
@@ -136,15 +137,16 @@ def gate_view(
     typed = [column for column in contract.columns if not column.is_text]
     raw = "".join(f', t."{column.name}"' for column in contract.columns)
     casts = "".join(f', {_cast(column, column.name in sure)} as "typed_{column.name}"' for column in typed)
-    types = "".join(
-        f', {"null::integer" if c.name in sure and not c.local_time else _untyped(c)} as "_type_{c.name}"' for c in typed
-    )
+    types = "".join(f', {_untyped(column, column.name in sure)} as "_type_{column.name}"' for column in typed)
     rules = "".join(
-        f', case when {rule.unfit_sql(relations)} then 1 end as "_{rule.name}"' for rule in contract.rules if rule.unfit_when
+        f', case when {rule.unfit_sql(relations)} then 1 end as "_{rule.name}"'
+        for rule in contract.rules
+        if rule.unfit_when
     )
     connection.execute(f"drop view if exists {view}".encode())
     connection.execute(
-        f"create view {view} as select s.*{types}{rules} from (select t._row, t.row_key, t.row_hash{raw}{casts} from {table} t) s".encode()
+        f"create view {view} as select s.*{types}{rules}"
+        f" from (select t._row, t.row_key, t.row_hash{raw}{casts} from {table} t) s".encode()
     )
     grant = sql.SQL("grant select on {} to peel_gate")
     for relation in (table, view):
@@ -172,5 +174,7 @@ def _cast(column: Column, is_sure: bool) -> str:
     return f"case when {fits}pg_input_is_valid({value}, '{_written(column)}') then {typed} end"
 
 
-def _untyped(column: Column) -> str:
+def _untyped(column: Column, is_sure: bool) -> str:
+    if is_sure and not column.local_time:
+        return "null::integer"
     return f'case when "{column.name}" is not null and "typed_{column.name}" is null then 1 end'

@@ -26,6 +26,8 @@ SHAPES: dict[str, re.Pattern[str]] = {
 
 _ANY = re.compile(r"\d|@")  # no shape without one of these: the quick way out
 
+_DECIMALS = ["(0|[1-9][0-9]{0,9})", *(rf"(0|[1-9][0-9]{{0,{9 - d}}})\.[0-9]{{{d}}}" for d in range(1, 10))]
+
 _CLOSED: tuple[tuple[str, str], ...] = (
     (r"^uuid$", r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
     (r"^date$", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),
@@ -35,7 +37,10 @@ _CLOSED: tuple[tuple[str, str], ...] = (
     ),
     (r"^(smallint|integer|bigint)$", r"-?(0|[1-9][0-9]{0,9})"),
     # at most ten digits, point or no point
-    (r"^numeric", "-?(" + "|".join(rf"(0|[1-9][0-9]{{0,{9 - d}}})\.[0-9]{{{d}}}" for d in range(1, 10)) + "|(0|[1-9][0-9]{0,9}))"),
+    (
+        r"^numeric",
+        "-?(" + "|".join(rf"(0|[1-9][0-9]{{0,{9 - d}}})\.[0-9]{{{d}}}" for d in range(1, 10)) + "|(0|[1-9][0-9]{0,9}))",
+    ),
 )
 
 

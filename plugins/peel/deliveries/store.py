@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -149,29 +148,50 @@ def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]
 
 @contextmanager
 def opened(path: Path, names: Sequence[str]) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Open a landed table; batches of text columns, null where a field is empty.
+    """Open a landed table; batches of the text columns asked for, null where a field is empty.
+
+    A column that the contract has gained since is null throughout; one that it has lost is left out.
 
     Raises:
-        PeelError: the object is missing, damaged or has another header.
+        PeelError: the object is missing or damaged.
     """
-    options: dict[str, Any] = {
-        "read_options": pacsv.ReadOptions(block_size=_BLOCK, use_threads=False),
-        "parse_options": pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        "convert_options": pacsv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-            null_values=[""],
-        ),
-    }
     try:
         with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
-            reader = pacsv.open_csv(packed, **options)
-            if reader.schema.names != list(names):
-                raise damaged(path, "its header is not the contract's")
-            yield reader
-    except (OSError, pa.ArrowInvalid) as error:
-        raise damaged(path, f"it cannot be read ({type(error).__name__})") from None
+            header = _first_line(packed).split(",")
+            reader = pacsv.open_csv(
+                packed,
+                pacsv.ReadOptions(block_size=_BLOCK, use_threads=False, column_names=header),
+                pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+                pacsv.ConvertOptions(
+                    column_types=dict.fromkeys(header, pa.string()),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+            yield (_arranged(batch, names) for batch in reader)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV file" not in str(error):
+            raise damaged(path, "it cannot be read") from None
+        yield iter(())
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror or type(error).__name__})") from None
+
+
+def _first_line(packed: pa.NativeFile) -> str:
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = packed.read(1)
+        if not byte:
+            raise pa.ArrowInvalid("no header")
+        line += byte
+    return line[:-1].decode()
+
+
+def _arranged(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    there = set(batch.schema.names)
+    columns = [batch.column(name) if name in there else pa.nulls(batch.num_rows, pa.string()) for name in names]
+    return pa.RecordBatch.from_arrays(columns, names=list(names))
 
 
 def damaged(path: Path, what: str) -> PeelError:

@@ -18,7 +18,7 @@ from peel.contracts import Contract, Feed
 from peel.deliveries import decisions, ledger, store
 from peel.deliveries.loading import gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
-from peel.gates.suite import SEVERITY, Outcome, rules, run_suite
+from peel.gates.suite import Outcome, rules, run_suite
 from peel.history.tables import ensure_tables
 from peel.settings import Settings
 from peel.warehouse import connect, dsn
@@ -239,7 +239,7 @@ def _result(gate: psycopg.Connection, delivery_id: str, table: str, outcome: Out
             table,
             rule.subject or "",
             rule.name,
-            SEVERITY[rule.on_failure],
+            ledger.SEVERITY[rule.on_failure],
             rule.on_failure,
             "passed" if outcome.passed else "failed",
             outcome.checked,

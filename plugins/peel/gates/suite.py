@@ -16,10 +16,8 @@ from typing import Any
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 from peel.contracts import Contract, Rule
+from peel.deliveries.ledger import SEVERITY
 from peel.errors import PeelError
-
-SEVERITY = {"refuse": "critical", "quarantine": "warning", "warn": "info"}
-"""How what follows from a failure reads in Great Expectations and in the audit."""
 
 RESULT_FORMAT = {
     "result_format": "SUMMARY",

@@ -8,18 +8,23 @@ landed deliveries from there on are applied again. All of a feed's tables in one
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 
-from peel.contracts import Contract, Feed
-from peel.deliveries import acceptance, ledger, store
+from peel import moments
+from peel.contracts import Contract, Feed, LookBack
+from peel.deliveries import acceptance, decisions, ledger, store
 from peel.deliveries.loading import gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
 from peel.history.tables import ensure_tables, index_statements
 from peel.settings import Settings
 from peel.warehouse import connect
+
+UNDISTURBED = " whole"
+"""Ends the content of a table none of whose rows is in quarantine."""
 
 
 @dataclass
@@ -52,19 +57,25 @@ def apply_feed(settings: Settings, feed: Feed) -> ApplyReport:
     """
     report = ApplyReport()
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
-        accepted_anyway, bridges = _decisions(connection, feed)
         deliveries = _deliveries(connection, feed)
-        resolution = acceptance.resolve(deliveries, feed.tables, accepted_anyway=accepted_anyway, bridges=bridges)
-        keys = load_keys(settings, create=False) if resolution.verdicts else None
+        keys = load_keys(settings, create=False) if deliveries else None
         ensure_tables(connection, feed.contracts)
-        for contract in feed.contracts:
-            if keys is not None:
-                _fold(settings, connection, feed, contract, resolution.folds[contract.name], keys, report)
+        if keys is not None:
+            apply = _Applying(settings, connection, feed, keys, report)
+            resolution = apply.resolve(deliveries)
+            for contract in feed.contracts:
+                apply.fold(contract, resolution.folds[contract.name])
+        else:
+            resolution = acceptance.resolve([], feed.tables)
         _record(connection, feed, resolution, report)
         _record_freshness(connection, feed, deliveries)
+        moments.before("applied commit")
         connection.commit()
-        _drop_delivery_tables(connection, feed)
+        moments.after("applied commit")
+        drop_delivery_tables(connection, feed)
+        moments.before("delivery tables dropped commit")
         connection.commit()
+        moments.after("delivery tables dropped commit")
     return report
 
 
@@ -86,6 +97,9 @@ def _deliveries(connection: psycopg.Connection, feed: Feed) -> list[acceptance.D
                 tuple(refused_by or ()),
                 quarantined=quarantined or 0,
                 quarantine_limit=contract.quarantine_limit,
+                first_load_limit=contract.first_load_limit,
+                first_load_leaves_out=contract.first_load_leaves_out,
+                content=landed_sha256 if contract.needs_approval else None,
                 volume_band=contract.volume_band,
                 volume_floor=contract.volume_floor,
                 independent=contract.independent,
@@ -124,55 +138,176 @@ def _stale(feed: Feed, business_date: dt.date, extract_ts: dt.datetime) -> tuple
     return ("freshness",) if end - extract_ts > dt.timedelta(hours=hours) else ()
 
 
-def _decisions(connection: psycopg.Connection, feed: Feed) -> tuple[frozenset[str], list[acceptance.Bridge]]:
-    rows = connection.execute(
-        "select kind, source_sha256, watermark_from, watermark_to from audit.decision"
-        " where feed = %s and kind in ('accept', 'bridge') order by decision_id",
-        (feed.name,),
-    ).fetchall()
-    accepted_anyway = frozenset(row[1] for row in rows if row[0] == "accept")
-    return accepted_anyway, [acceptance.Bridge(row[2], row[3]) for row in rows if row[0] == "bridge"]
+class _Applying:
+    """One feed on its way into history."""
+
+    def __init__(
+        self, settings: Settings, connection: psycopg.Connection, feed: Feed, keys: Keys, report: ApplyReport
+    ) -> None:
+        self.settings, self.connection, self.feed, self.keys, self.report = settings, connection, feed, keys, report
+        self.accepted_anyway, self.bridges = decisions.on_deliveries(connection, feed.name)
+        self.on_rows = decisions.on_rows(connection, feed.name)
+        self.mappings = decisions.mappings(connection, feed.name)
+        self.sources: dict[str, str] = {}
+        self.inputs: dict[tuple[str, str], tuple[str, int]] = {}
+        for delivery_id, source, table, gate_input, quarantined in connection.execute(
+            "select d.delivery_id, d.source_sha256, t.table_name, t.gate_input, t.quarantined"
+            " from audit.delivery d join audit.delivery_table t using (delivery_id)"
+            " where d.feed = %s and t.accepted is not null",
+            (feed.name,),
+        ):
+            self.sources[delivery_id] = source
+            self.inputs[delivery_id, table] = (gate_input or "", quarantined)
+
+    def resolve(self, deliveries: list[acceptance.Delivery]) -> acceptance.Resolution:
+        """Which deliveries hold, and in what order."""
+        return acceptance.resolve(
+            deliveries,
+            self.feed.tables,
+            accepted_anyway=self.accepted_anyway,
+            bridges=self.bridges,
+            look_back=self.look_back if any(contract.look_back for contract in self.feed.contracts) else None,
+        )
+
+    def look_back(self, delivery: acceptance.Delivery, previous: acceptance.Delivery) -> Sequence[acceptance.Finding]:
+        """Hold a delivery's tables against those of its predecessor; what was found before is remembered."""
+        found = []
+        for contract in self.feed.contracts:
+            mine = self.inputs.get((delivery.delivery_id, contract.name))
+            theirs = self.inputs.get((previous.delivery_id, contract.name))
+            if mine is None or theirs is None:
+                continue
+            for rule in contract.look_back:
+                number = self._number(contract, rule, delivery.delivery_id, previous.delivery_id, mine[0], theirs[0])
+                holds = rule.holds(number)
+                found.append(
+                    acceptance.Finding(
+                        contract.name,
+                        rule.name,
+                        "not evaluated" if holds is None else "passed" if holds else "failed",
+                        rule.on_failure == "refuse",
+                        None,
+                        0 if holds or holds is None else 1,
+                    )
+                )
+        return found
+
+    def _number(
+        self, contract: Contract, rule: LookBack, delivery_id: str, previous: str, mine: str, theirs: str
+    ) -> float | None:
+        key = (contract.name, rule.name, mine, theirs)
+        row = self.connection.execute(
+            "select number from audit.look_back where table_name = %s and rule = %s and gate_input = %s"
+            " and previous_input = %s",
+            key,
+        ).fetchone()
+        if row is None:
+            for each in (delivery_id, previous):
+                self.ensure_loaded(contract, each)
+            views = [_gate_view_name(contract, each) for each in (delivery_id, previous)]
+            row = self.connection.execute(rule.sql(*views).encode()).fetchone()
+            number = None if row is None or row[0] is None else float(row[0])
+            self.connection.execute(
+                "insert into audit.look_back (table_name, rule, gate_input, previous_input, number)"
+                " values (%s, %s, %s, %s, %s) on conflict do nothing",
+                (*key, number),
+            )
+            return number
+        return None if row[0] is None else float(row[0])
+
+    def fold(self, contract: Contract, wanted: tuple[tuple[dt.date, str], ...]) -> None:
+        """Make a history table the fold of a list: back to the first date that differs, and on from there."""
+        wanted = tuple(entry for entry in wanted if (entry[1], contract.name) in self.inputs)
+        target = [(date, delivery_id, self.content(contract, delivery_id)) for date, delivery_id in wanted]
+        standing = [
+            (row[0], row[1], row[2])
+            for row in self.connection.execute(
+                "select apply_date, delivery_id, content from audit.applied where table_name = %s order by position",
+                (contract.name,),
+            )
+        ]
+        same = 0
+        while same < min(len(standing), len(target)) and standing[same] == target[same]:
+            same += 1
+        if same == len(standing) == len(target):
+            return
+        # A date is applied whole: go back to the start of the first date that differs.
+        back_to = min(entry[0] for entry in (*standing[same : same + 1], *target[same : same + 1]))
+        while same and target[same - 1][0] >= back_to:
+            same -= 1
+        if len(standing) > same:
+            _take_back(self.connection, contract, back_to)
+        self.connection.execute(
+            "delete from audit.applied where table_name = %s and position > %s", (contract.name, same)
+        )
+        for position, (date, delivery_id, content) in enumerate(target[same:], start=same + 1):
+            before = target[position - 2][2] if position > 1 else None
+            opened, closed = 0, 0
+            if not (contract.mode == "full" and content == before and content.endswith(UNDISTURBED)):
+                self.ensure_loaded(contract, delivery_id)
+                self._decide_rows(contract, delivery_id)
+                opened, closed = _apply(self.connection, contract, date, delivery_id)
+            self.report.applied += 1
+            self.report.opened[contract.name] = self.report.opened.get(contract.name, 0) + opened
+            self.report.closed[contract.name] = self.report.closed.get(contract.name, 0) + closed
+            self.connection.execute(
+                "insert into audit.applied (table_name, position, apply_date, delivery_id, content)"
+                " values (%s, %s, %s, %s, %s)",
+                (contract.name, position, date, delivery_id, content),
+            )
+
+    def content(self, contract: Contract, delivery_id: str) -> str:
+        """What a delivery's table brings: what was gated, and what a person decided about its rows."""
+        gate_input, quarantined = self.inputs[delivery_id, contract.name]
+        rows = self.on_rows.get((self.sources[delivery_id], contract.name), ())
+        if not quarantined:
+            return gate_input + UNDISTURBED
+        return gate_input + "".join(f" {row.kind} {row.row_number}" for row in rows)
+
+    def _decide_rows(self, contract: Contract, delivery_id: str) -> None:
+        rows = self.on_rows.get((self.sources[delivery_id], contract.name), ())
+        chosen = {kind: [row.row_number for row in rows if row.kind == kind] for kind in ("readmit", "discard")}
+        self.connection.execute(
+            f"update {contract.relation('quarantine')} set is_readmitted = _row = any(%s),"
+            f" is_discarded = _row = any(%s) where delivery_id = %s".encode(),
+            (chosen["readmit"], chosen["discard"], delivery_id),
+        )
+
+    def ensure_loaded(self, contract: Contract, delivery_id: str) -> None:
+        """Bring a delivery's table back from the landing store where it has been dropped, or lost by a crash."""
+        view, table = _gate_view_name(contract, delivery_id), contract.relation("delivery", delivery_id)
+        row = self.connection.execute("select to_regclass(%s)", (view,)).fetchone()
+        if row is not None and row[0] is not None:
+            # A table without a write-ahead log comes back empty from a crash.
+            full = self.connection.execute(f"select exists (select from {table})".encode()).fetchone()
+            rows = self.connection.execute(
+                "select accepted + quarantined from audit.delivery_table where delivery_id = %s and table_name = %s",
+                (delivery_id, contract.name),
+            ).fetchone()
+            if full == (True,) or rows == (0,):
+                return
+        found = self.connection.execute(
+            "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
+        ).fetchone()
+        assert found is not None
+        folder = store.folder(self.settings, self.feed.name, found[0], found[1], delivery_id)
+        contracts = {one.name: one for one in self.feed.contracts}
+        relations = self.feed.relations(delivery_id)
+        for name in (contract.name, *sorted(contract.referred)):
+            mappings = self.mappings.get(name, {})
+            path = folder / f"{name}{store.SUFFIX}"
+            if name != contract.name:
+                there = self.connection.execute("select to_regclass(%s)", (relations[name],)).fetchone()
+                if there is not None and there[0] is not None:
+                    continue
+            sure = load_table(self.connection, contracts[name], path, delivery_id, self.keys, mappings)
+            if name == contract.name:
+                mine = sure
+        gate_view(self.connection, contract, delivery_id, relations, mine)
 
 
-def _fold(
-    settings: Settings,
-    connection: psycopg.Connection,
-    feed: Feed,
-    contract: Contract,
-    wanted: tuple[tuple[dt.date, str], ...],
-    keys: Keys,
-    report: ApplyReport,
-) -> None:
-    standing = [
-        (row[0], row[1])
-        for row in connection.execute(
-            "select apply_date, delivery_id from audit.applied where table_name = %s order by position",
-            (contract.name,),
-        )
-    ]
-    same = 0
-    while same < min(len(standing), len(wanted)) and standing[same] == wanted[same]:
-        same += 1
-    if same == len(standing) == len(wanted):
-        return
-    # A date is applied whole: go back to the start of the first date that differs.
-    differing = [date for date, _ in (*standing[same : same + 1], *wanted[same : same + 1])]
-    back_to = min(differing)
-    while same and wanted[same - 1][0] >= back_to:
-        same -= 1
-    if len(standing) > same:
-        _take_back(connection, contract, back_to)
-    connection.execute("delete from audit.applied where table_name = %s and position > %s", (contract.name, same))
-    for position, (date, delivery_id) in enumerate(wanted[same:], start=same + 1):
-        _ensure_loaded(settings, connection, feed, contract, delivery_id, keys)
-        opened, closed = _apply(connection, contract, date, delivery_id)
-        report.applied += 1
-        report.opened[contract.name] = report.opened.get(contract.name, 0) + opened
-        report.closed[contract.name] = report.closed.get(contract.name, 0) + closed
-        connection.execute(
-            "insert into audit.applied (table_name, position, apply_date, delivery_id) values (%s, %s, %s, %s)",
-            (contract.name, position, date, delivery_id),
-        )
+def _gate_view_name(contract: Contract, delivery_id: str) -> str:
+    return f'{contract.relation("delivery", delivery_id)[:-1]}_gate"'
 
 
 def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date) -> None:
@@ -189,28 +324,6 @@ def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date
         f"update {quarantine} set resolved_on = null, resolution = null where resolved_on >= %s".encode(),
         (date,),
     )
-
-
-def _ensure_loaded(
-    settings: Settings,
-    connection: psycopg.Connection,
-    feed: Feed,
-    contract: Contract,
-    delivery_id: str,
-    keys: Keys,
-) -> None:
-    """Bring a delivery's table back from the landing store where it has been dropped."""
-    view = f'{contract.relation("delivery", delivery_id)[:-1]}_gate"'
-    row = connection.execute("select to_regclass(%s)", (view,)).fetchone()
-    if row is not None and row[0] is not None:
-        return
-    found = connection.execute(
-        "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
-    ).fetchone()
-    assert found is not None
-    folder = store.folder(settings, feed.name, found[0], found[1], delivery_id)
-    sure = load_table(connection, contract, folder / f"{contract.name}{store.SUFFIX}", delivery_id, keys)
-    gate_view(connection, contract, delivery_id, sure)
 
 
 def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, delivery_id: str) -> tuple[int, int]:
@@ -317,18 +430,31 @@ def _record(connection: psycopg.Connection, feed: Feed, resolution: acceptance.R
             " where delivery_id = %s and (state, reason) is distinct from (%s, %s)",
             (verdict.state, reason, delivery_id, verdict.state, reason),
         )
-        for volume in verdict.volumes:
+        findings = [
+            *(
+                acceptance.Finding(v.table, "volume", v.outcome, True, v.rows, v.rows if v.outcome == "failed" else 0)
+                for v in verdict.volumes
+            ),
+            *verdict.findings,
+        ]
+        for finding in findings:
+            on_failure = "refuse" if finding.refuses else "warn"
             connection.execute(
                 "insert into audit.gate_result (delivery_id, table_name, rule, severity, on_failure, outcome,"
-                " checked, failed) values (%s, %s, 'volume', 'critical', 'refuse', %s, %s, %s)"
+                " checked, failed) values (%s, %s, %s, %s, %s, %s, %s, %s)"
                 " on conflict (delivery_id, table_name, column_name, rule) do update"
-                " set outcome = excluded.outcome, checked = excluded.checked, failed = excluded.failed",
+                " set outcome = excluded.outcome, checked = excluded.checked, failed = excluded.failed"
+                " where (gate_result.outcome, gate_result.checked, gate_result.failed)"
+                " is distinct from (excluded.outcome, excluded.checked, excluded.failed)",
                 (
                     delivery_id,
-                    volume.table,
-                    volume.outcome,
-                    volume.rows,
-                    volume.rows if volume.outcome == "failed" else 0,
+                    finding.table,
+                    finding.rule,
+                    ledger.SEVERITY[on_failure],
+                    on_failure,
+                    finding.outcome,
+                    finding.checked,
+                    finding.failed,
                 ),
             )
     report.waiting = sum(verdict.state == "waiting" for verdict in resolution.verdicts.values())
@@ -370,6 +496,7 @@ def _refusal_line(connection: psycopg.Connection, feed: Feed, delivery_id: str, 
         (delivery_id,),
     ).fetchall()
     failed += [(volume.table, "", "volume", volume.rows) for volume in verdict.volumes if volume.outcome == "failed"]
+    failed += [(f.table, "", f.rule, f.failed) for f in verdict.findings if f.refuses and f.outcome == "failed"]
     unique = {(row[0], row[1], row[2]): row for row in failed}
     rows = list(unique.values()) or [("", "", "freshness", None)]
     table, column, rule, count = rows[0]
@@ -378,6 +505,7 @@ def _refusal_line(connection: psycopg.Connection, feed: Feed, delivery_id: str, 
     what = {
         "freshness": "the extract is older than its business date allows.",
         "quarantine_limit": "more rows broke row rules than the contract allows.",
+        "approval": "its content differs from what was accepted last, and a change needs a person's approval.",
     }.get(rule, "the gate refused it.")
     if volume is not None:
         what = f"rows are outside {volume.low} to {volume.high}, the band around the last dates."
@@ -395,7 +523,7 @@ def _refusal_line(connection: psycopg.Connection, feed: Feed, delivery_id: str, 
     )
 
 
-def _drop_delivery_tables(connection: psycopg.Connection, feed: Feed) -> None:
+def drop_delivery_tables(connection: psycopg.Connection, feed: Feed) -> None:
     """Delivery tables are working copies: once applied or replaced, the landing store has them."""
     done = set(ledger.in_state(connection, feed.name, "applied", "replaced"))
     tables = {contract.relation("delivery", name): name for name in done for contract in feed.contracts}

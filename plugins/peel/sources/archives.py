@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from typing import BinaryIO, cast
 
-from peel.feeds.readers import UnreadableFile
+from peel.feeds.readers.table import UnreadableFile
 from peel.sources.streams import BUFFER
 
 EXPANDED_LIMIT = 4 << 30

@@ -83,3 +83,7 @@ class Source(Protocol):
             SourceUnavailable: the source could not be reached.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of connections; the connector may be asked again afterwards."""
+        ...

@@ -39,6 +39,9 @@ class FolderSource:
             raise FileAbsent(file)
         return path.open("rb", buffering=0)
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
 
 def offer(day: str, number: str, is_complete: bool, state: str, handle: object) -> Offer:
     """An offer in the layout ``<business_date>/<seq>/``; ``state`` is whatever changes when it does."""

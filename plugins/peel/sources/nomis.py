@@ -127,6 +127,9 @@ class NomisSource:
             handle={} if unchanged else contents,
         )
 
+    def close(self) -> None:
+        """Nothing is held open between questions."""
+
     def open(self, offer: Offer, file: str) -> BinaryIO:
         """The manifest, or a table as the API's CSV: the header once, the pages one after another."""
         try:
