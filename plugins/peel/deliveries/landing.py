@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from peel import moments
 from peel.contracts import Contract, Feed
-from peel.deliveries import erasure, ledger, store
+from peel.deliveries import ledger, store, tombstones
 from peel.deliveries.columns import Conversion, conversion
 from peel.deliveries.ledger import Landed
 from peel.deliveries.pseudonyms import Keys, keys_in_force
@@ -199,6 +199,7 @@ def _store(
     final = store.folder(settings, feed.name, manifest.business_date, manifest.seq, delivery_id)
     by_table = {contract.name: contract for contract in feed.contracts}
     tables = {}
+    overlap: dict[str, str] = {}
     with store.being_written(final) as temporary:
         for file in manifest.files:
             contract = by_table[file.table]
@@ -210,9 +211,27 @@ def _store(
                 tables[file.table] = same.landed
             else:
                 with _named(feed, manifest, file):
-                    stones = erasure.stones(connection, contract, keys)
-                    tables[file.table] = _write_table(contract, source, offer, file, target, keys, stones)
+                    stones = tombstones.stones(connection, feed, contract, keys)
+                    tables[file.table] = _write_table(contract, source, offer, file, target, keys, stones, overlap)
+        overlap.pop("", None)
+        if overlap:
+            _write_crosswalk(temporary, overlap)
+    if overlap:
+        tombstones.carry_over(connection, keys, overlap)
+        ledger.record_crosswalk(connection, overlap)
     return tables
+
+
+def _write_crosswalk(folder: Path, overlap: dict[str, str]) -> None:
+    """Keep beside the tables which tokens of the epoch before are the same persons'."""
+    writer = store.Writer(folder / f"{store.CROSSWALK}{store.SUFFIX}", ["token", "token_before"])
+    try:
+        pairs = sorted(overlap.items())
+        arrays = [pa.array([pair[place] for pair in pairs], pa.string()) for place in (0, 1)]
+        writer.write(pa.RecordBatch.from_arrays(arrays, names=["token", "token_before"]))
+        writer.close()
+    finally:
+        writer.abandon()
 
 
 def _linked(settings: Settings, feed: Feed, contract: Contract, same: ledger.Same, target: Path) -> bool:
@@ -284,7 +303,8 @@ def _write_table(
     file: ManifestFile,
     target: Path,
     keys: Keys,
-    stones: erasure.Stones,
+    stones: tombstones.Stones,
+    overlap: dict[str, str],
 ) -> Landed:
     landed = Landed()
     try:
@@ -293,17 +313,19 @@ def _write_table(
         raise _Unfit("file_present", "the manifest names it, and it is not there as a plain file.") from None
     with closing(stream):
         hashing = _Hashing(stream)
-        writer = store.Writer(target, [column.name for column in contract.columns])
+        names = [store.ROW, *(column.name for column in contract.columns)]
+        writer = store.Writer(target, names)
         try:
             plain = unpacked(io.BufferedReader(hashing, 1 << 20), file.file)
             table = READERS[contract.reader](plain, contract.reader_options)
-            steps = _steps(contract, table.header, landed, keys)
+            steps = _steps(contract, table.header, landed, keys, overlap)
             landed.notes = table.notes
-            names = [column.name for column in contract.columns]
             for batch in table.batches():
-                columns = [convert(batch.column(place)) for place, convert in steps]
+                numbers = range(landed.rows + 1, landed.rows + 1 + batch.num_rows)
+                columns = [pa.array(map(str, numbers), pa.string())]
+                columns += [convert(batch.column(place)) for place, convert in steps]
                 landed.rows += batch.num_rows
-                writer.write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names)))
+                writer.write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names), overlap))
             _hold(contract, file, table, landed, hashing)
             writer.close()
         finally:
@@ -330,7 +352,9 @@ def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, 
             raise _Unfit(rule, "fields hold control characters.", column, count)
 
 
-def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) -> list[tuple[int, Conversion]]:
+def _steps(
+    contract: Contract, header: list[str], landed: Landed, keys: Keys, overlap: dict[str, str]
+) -> list[tuple[int, Conversion]]:
     """For each landed column, the place of its source field and what becomes of it."""
     if len(set(header)) != len(header):
         raise _Unfit("header", "a column's name stands twice.", count=len(header) - len(set(header)))
@@ -342,6 +366,6 @@ def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) ->
         raise _Unfit("header", f"columns are missing: {', '.join(missing)}.", count=len(missing))
     landed.undeclared = [name for name in header if name not in declared]
     return [
-        (header.index(name), conversion(column, keys, landed.counts))
+        (header.index(name), conversion(column, keys, landed.counts, overlap))
         for name, column in zip(wanted, contract.columns, strict=True)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -150,6 +150,22 @@ def baseline(connection: psycopg.Connection, feed: str) -> dt.date | None:
     """The business date to which a feed's history is the baseline, ``None`` while all of it can be replayed."""
     row = connection.execute("select business_date from audit.baseline where feed = %s", (feed,)).fetchone()
     return row[0] if row else None
+
+
+def crosswalk(connection: psycopg.Connection) -> dict[str, str]:
+    """The first token a person was known by, for each token of a later epoch of k_land."""
+    rows = connection.execute("select token, first_token from sensitive.crosswalk")
+    return dict(rows.fetchall())
+
+
+def record_crosswalk(connection: psycopg.Connection, pairs: Mapping[str, str]) -> None:
+    """Note which token of the epoch before belongs to a new one; the first one known is kept."""
+    known = crosswalk(connection)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into sensitive.crosswalk (token, first_token) values (%s, %s) on conflict do nothing",
+            [(new, known.get(old, old)) for new, old in sorted(pairs.items())],
+        )
 
 
 def record_probe(connection: psycopg.Connection, feed: str, outcome: str) -> None:

@@ -23,6 +23,10 @@ from peel.errors import PeelError
 from peel.settings import Settings
 
 SUFFIX = ".csv.zst"
+ROW = "_row"
+"""The first column of every landed table: the row's number in the delivered file, from 1."""
+CROSSWALK = "_crosswalk"
+"""Beside the tables of a delivery landed while k_land changes: each token and the one of the epoch before."""
 _BLOCK = 4 << 20  # bytes read at a time
 _PLAIN = pacsv.WriteOptions(include_header=False, quoting_style="none")
 
@@ -127,6 +131,32 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, target)
         _sync(target)
+
+
+def relink(source: Path, target: Path) -> None:
+    """Let a table stand where another did, in one rename."""
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    link(source, temporary)
+    moments.before("relink rename")
+    temporary.replace(target)
+    moments.after("relink rename")
+    _sync(target.parent)
+
+
+def header(path: Path) -> list[str]:
+    """The columns of a landed table as it stands."""
+    with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+        return _first_line(packed).split(",")
+
+
+def content_sha256(path: Path) -> str:
+    """Of the uncompressed rows of a landed table, header included."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+        while block := packed.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]) -> tuple[int, str]:

@@ -8,14 +8,14 @@ input was gated before takes over what was found then.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from dataclasses import dataclass, field
 
 import psycopg
 
 from peel import moments
 from peel.contracts import Contract, Feed
-from peel.deliveries import decisions, ledger, store
+from peel.deliveries import decisions, ledger, store, tombstones
+from peel.deliveries.inputs import gate_input
 from peel.deliveries.loading import gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.gates.suite import Outcome, rules, run_suite
@@ -74,6 +74,7 @@ class _Gating:
         )
         self.landed: dict[str, str] = dict(landed.fetchall())
         self.mappings = decisions.mappings(connection, feed.name)
+        self.crosswalk = ledger.crosswalk(connection)
 
     def run(self, report: GateReport, again: bool) -> None:
         """Every table's suite, then one transaction with what was found."""
@@ -88,7 +89,8 @@ class _Gating:
                 contract,
                 self.folder / f"{contract.name}{store.SUFFIX}",
                 self.delivery_id,
-                self.keys,
+                self.keys.person_keys(self.crosswalk),
+                tombstones.stones(self.connection, self.feed, contract, self.keys),
                 self.mappings.get(contract.name, {}),
             )
             for contract in contracts
@@ -120,18 +122,14 @@ class _Gating:
         report.gated.append(self.delivery_id)
 
     def _input(self, contract: Contract) -> str:
-        parts = [contract.checksum, self.landed[contract.name], str(self.keys.warehouse_epoch)]
-        parts += [f"{name} {self.landed.get(name, '-')}" for name in sorted(contract.referred)]
-        for column, codes in sorted(self.mappings.get(contract.name, {}).items()):
-            parts += [f"{column} {old} {new}" for old, new in sorted(codes.items())]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return gate_input(contract, contract.checksum, self.landed, self.mappings)
 
-    def _before(self, contract: Contract, gate_input: str) -> str | None:
+    def _before(self, contract: Contract, wanted: str) -> str | None:
         """A delivery whose table of that input was gated before, if any."""
         row = self.connection.execute(
             "select delivery_id from audit.delivery_table where table_name = %s and gate_input = %s"
             " and accepted is not null order by delivery_id = %s desc, delivery_id limit 1",
-            (contract.name, gate_input, self.delivery_id),
+            (contract.name, wanted, self.delivery_id),
         ).fetchone()
         return row[0] if row else None
 

@@ -15,7 +15,7 @@ import psycopg
 
 from peel import moments
 from peel.contracts import Contract, Feed, LookBack
-from peel.deliveries import acceptance, decisions, ledger, store
+from peel.deliveries import acceptance, decisions, ledger, store, tombstones
 from peel.deliveries.loading import gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
@@ -148,6 +148,7 @@ class _Applying:
         self.accepted_anyway, self.bridges = decisions.on_deliveries(connection, feed.name)
         self.on_rows = decisions.on_rows(connection, feed.name)
         self.mappings = decisions.mappings(connection, feed.name)
+        self.crosswalk = ledger.crosswalk(connection)
         self.sources: dict[str, str] = {}
         self.inputs: dict[tuple[str, str], tuple[str, int]] = {}
         for delivery_id, source, table, gate_input, quarantined in connection.execute(
@@ -300,7 +301,9 @@ class _Applying:
                 there = self.connection.execute("select to_regclass(%s)", (relations[name],)).fetchone()
                 if there is not None and there[0] is not None:
                     continue
-            sure = load_table(self.connection, contracts[name], path, delivery_id, self.keys, mappings)
+            stones = tombstones.stones(self.connection, self.feed, contracts[name], self.keys)
+            person_keys = self.keys.person_keys(self.crosswalk)
+            sure = load_table(self.connection, contracts[name], path, delivery_id, person_keys, stones, mappings)
             if name == contract.name:
                 mine = sure
         gate_view(self.connection, contract, delivery_id, relations, mine)
