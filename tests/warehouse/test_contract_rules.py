@@ -465,11 +465,11 @@ OF_A_WHOLE_TABLE = {
 def declared(contract: Contract) -> list[Case]:
     """A case for each rule that a column implies: required, type, listed code, pattern."""
     dirt = {"required": "", "type": "x", "listed_code": "ZZ", "pattern": "?!"}
-    source = {column.name: column.source for column in contract.columns}
+    source = {column.name: column.source for column in contract.columns if column.derived_from is None}
     return [
-        change(contract.name, rule.label, **{source[rule.column or ""]: dirt[rule.name]})
+        change(contract.name, rule.label, **{source[rule.column]: dirt[rule.name]})
         for rule in rules(contract)
-        if rule not in contract.rules
+        if rule not in contract.rules and rule.column in source
     ]
 
 
