@@ -167,10 +167,23 @@ class _Applying:
             self.feed.tables,
             accepted_anyway=self.accepted_anyway,
             bridges=self.bridges,
-            look_back=self.look_back if any(contract.look_back for contract in self.feed.contracts) else None,
+            look_back=self,
         )
 
-    def look_back(self, delivery: acceptance.Delivery, previous: acceptance.Delivery) -> Sequence[acceptance.Finding]:
+    def held_before(self, delivery: acceptance.Delivery, previous: acceptance.Delivery, table: str) -> int:
+        """Quarantined rows that the predecessor brought too for the same rules, by key or word for word."""
+        contract = next(contract for contract in self.feed.contracts if contract.name == table)
+        quarantine = contract.relation("quarantine")
+        mine, theirs = (", ".join(f'{each}."{column.name}"' for column in contract.columns) for each in "qp")
+        row = self.connection.execute(
+            f"select count(*) from {quarantine} q where q.delivery_id = %s and exists (select from {quarantine} p"
+            f" where p.delivery_id = %s and p.rules = q.rules and p.row_key is not distinct from q.row_key"
+            f" and (q.row_key is not null or row({mine}) is not distinct from row({theirs})))".encode(),
+            (delivery.delivery_id, previous.delivery_id),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def findings(self, delivery: acceptance.Delivery, previous: acceptance.Delivery) -> Sequence[acceptance.Finding]:
         """Hold a delivery's tables against those of its predecessor; what was found before is remembered."""
         found = []
         for contract in self.feed.contracts:
