@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from peel import moments
 from peel.contracts import Contract, Feed
 from peel.deliveries import ledger, store, tombstones
+from peel.deliveries.behind import one_behind
 from peel.deliveries.columns import Conversion, conversion
 from peel.deliveries.ledger import Landed
 from peel.deliveries.pseudonyms import Keys, keys_in_force
@@ -320,12 +323,13 @@ def _write_table(
             table = READERS[contract.reader](plain, contract.reader_options)
             steps = _steps(contract, table.header, landed, keys, overlap)
             landed.notes = table.notes
-            for batch in table.batches():
-                numbers = range(landed.rows + 1, landed.rows + 1 + batch.num_rows)
-                columns = [pa.array(map(str, numbers), pa.string())]
-                columns += [convert(batch.column(place)) for place, convert in steps]
-                landed.rows += batch.num_rows
-                writer.write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names), overlap))
+            with one_behind(writer.write) as write:
+                for batch in table.batches():
+                    numbers = np.arange(landed.rows + 1, landed.rows + 1 + batch.num_rows)
+                    columns = [pc.cast(pa.array(numbers), pa.string())]
+                    columns += [convert(batch.column(place)) for place, convert in steps]
+                    landed.rows += batch.num_rows
+                    write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names), overlap))
             _hold(contract, file, table, landed, hashing)
             writer.close()
         finally:

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from peel.contracts import Column, Contract
 from peel.deliveries import store, tombstones
+from peel.deliveries.behind import one_behind
 from peel.deliveries.forms import form, spelled
 
 
@@ -57,6 +58,7 @@ def load_table(
     with (
         store.opened(path, [store.ROW, *names]) as batches,
         connection.cursor().copy(f"copy {relation} from stdin (format csv)".encode()) as copy,
+        one_behind(lambda batch: copy.write(store.rows_as_csv(batch))) as send,
     ):
         for landed in batches:
             batch = stones.removed_from(landed)
@@ -66,14 +68,8 @@ def load_table(
             }
             spellings = _spellings(contract, values)
             sure -= {name for name, (anyhow, fit) in spellings.items() if fit.null_count > anyhow.null_count}
-            copy.write(
-                store.rows_as_csv(
-                    pa.RecordBatch.from_arrays(
-                        [batch.column(0), _row_key(contract, spellings), _row_hash(spellings), *values.values()],
-                        names=[store.ROW, "row_key", "row_hash", *names],
-                    )
-                )
-            )
+            arrays = [batch.column(0), _row_key(contract, spellings), _row_hash(spellings), *values.values()]
+            send(pa.RecordBatch.from_arrays(arrays, names=[store.ROW, "row_key", "row_hash", *names]))
     return frozenset(sure)
 
 

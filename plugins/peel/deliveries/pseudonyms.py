@@ -27,7 +27,7 @@ from peel.errors import ConfigurationError
 from peel.secrets import existing, put, store
 from peel.settings import Settings
 
-_CACHE = 100_000  # tokens remembered while one file streams by
+_CACHE = 50_000  # tokens remembered while one file streams by
 
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 _FORMS = {
