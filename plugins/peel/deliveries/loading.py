@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def load_table(
     delivery_id: str,
     keys: Keys,
     mappings: Mapping[str, Mapping[str, str]],
+    mapped: Counter[str] | None = None,
 ) -> frozenset[str]:
     """Make ``delivery.<table>__<delivery_id>`` from a landed table, in the caller's transaction.
 
@@ -35,6 +37,7 @@ def load_table(
         delivery_id: 12 hex digits.
         keys: for the second layer of pseudonym.
         mappings: codes that a person decided are to be read as others, by column.
+        mapped: takes the number of values so read, by column.
 
     Returns:
         Typed columns of which every value plainly has its type, so that nobody need ask again. ``_row``
@@ -60,6 +63,8 @@ def load_table(
         connection.cursor().copy(f"copy {relation} from stdin (format csv)".encode()) as copy,
     ):
         for batch in batches:
+            if mapped is not None:
+                mapped.update(_mapped(batch, mappings))
             values = {
                 column.name: person_keys(array) if column.identifier else _read_as(array, mappings.get(column.name))
                 for column, array in zip(contract.columns, batch.columns, strict=True)
@@ -83,6 +88,13 @@ def _read_as(values: pa.StringArray, codes: Mapping[str, str] | None) -> pa.Stri
     for old, new in (codes or {}).items():
         values = pc.if_else(pc.equal(values, old), new, values)
     return values
+
+
+def _mapped(batch: pa.RecordBatch, mappings: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """How many values are read as another code, by column."""
+    codes = {column: pa.array(list(of_column), pa.string()) for column, of_column in mappings.items()}
+    names = [name for name in codes if name in batch.schema.names]
+    return {name: pc.sum(pc.is_in(batch.column(name), value_set=codes[name])).as_py() or 0 for name in names}
 
 
 Spellings = dict[str, tuple[pa.StringArray, pa.StringArray]]
