@@ -693,3 +693,52 @@ def test_vacuum_reaches_history_and_quarantine(with_contracts: WithContracts) ->
     assert retention.vacuum(here) == 2
     seen = "select last_vacuum is not null from pg_stat_user_tables where schemaname = 'history' and relname = 'toy'"
     assert rows(here, seen) == [(True,)]
+
+
+LOOKING_BACK = (
+    "- {name: amounts_hold, type: sql, query: 'select 100.0 * count(*) filter (where t.typed_amount is distinct from"
+    " p.typed_amount) / count(*) from ${table} t join ${previous} p using (row_key)', mustBeLessOrEqualTo: 50,"
+    " customProperties: [{property: onFailure, value: refuse}]}"
+)
+
+
+def test_the_newest_tables_that_the_next_night_is_compared_with_are_kept(with_contracts: WithContracts) -> None:
+    here = with_contracts({"deliveries/toy/toy.odcs.yaml": contract("toy", "toy", "full", quality=LOOKING_BACK)})
+    drop(here, 1, row(1), row(2))
+    drop(here, 2, row(1), row(2, amount="2.00"))
+    take_in(here)
+    tables = "select relname from pg_class where relnamespace = 'delivery'::regnamespace and relkind = 'r'"
+    assert rows(here, tables) == [(f"toy__{delivery_of(here, 2)}",)]
+    drop(here, 3, row(1, amount="9.00"), row(2, amount="9.00"))
+    (line,) = take_in(here).refused
+    assert "rule amounts_hold" in line
+    drop(here, 4, row(1), row(2, amount="4.00"))
+    with connect(here, "owner") as connection:  # as a crash leaves a table without a write-ahead log
+        connection.execute(f"truncate delivery.toy__{delivery_of(here, 2)}")
+    assert take_in(here).states == {"applied": 3, "refused": 1}
+    names = {name for (name,) in rows(here, tables)}
+    assert names == {f"toy__{delivery_of(here, day)}" for day in (3, 4)}  # the refused one is kept to be looked at
+
+    wider = "- {name: rank, logicalType: string, physicalType: text, classification: internal, description: New.}"
+    asked = LOOKING_BACK.replace("t.typed_amount is distinct", "t.rank is null and t.typed_amount is distinct")
+    here = with_contracts({"deliveries/toy/toy.odcs.yaml": contract("toy", "toy", "full", quality=asked, extra=wider)})
+    drop(here, 5, row(1, rank="A"), row(2, rank="B"))
+    assert take_in(here).states == {"applied": 4, "refused": 1}  # a table kept from an older contract is made anew
+
+
+def test_rules_that_look_back_stop_at_the_baseline(with_contracts: WithContracts) -> None:
+    retained = contract("toy", "toy", "full", quality=LOOKING_BACK).replace(
+        "slaProperties: [", "slaProperties: [{property: retention, value: 1, unit: d}, "
+    )
+    here = with_contracts({"deliveries/toy/toy.odcs.yaml": retained})
+    for day in (1, 2, 3):
+        drop(here, day, row(1, amount=f"{day}.00"), row(2), row(3))
+    take_in(here)
+    assert retention.retention(here).baselines == {"toy": dt.date(2026, 1, 2)}
+    stricter = retained.replace("version: 1.0.0", "version: 1.1.0").replace("OrEqualTo: 50", "OrEqualTo: 10")
+    here = with_contracts({"deliveries/toy/toy.odcs.yaml": stricter})
+    again.replay(here, "toy", dt.date(2026, 1, 3))
+    outcome = "select outcome from audit.gate_result join audit.delivery using (delivery_id)"
+    outcome += " where rule = 'amounts_hold' and business_date = '2026-01-03'"
+    assert rows(here, outcome) == [("not evaluated",)]
+    assert states(here) == ["applied"] * 3
