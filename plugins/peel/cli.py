@@ -129,7 +129,7 @@ def _desk(command: _Add) -> None:
 
     listed = action("list", _quarantine_list, "rows held back, by table, delivery and rule")
     listed.add_argument("what", metavar="FEED|TABLE", nargs="?")
-    listed.add_argument("--rule", help="such as listed_code, or gender:listed_code")
+    listed.add_argument("--rule", help="such as listed_code, or sex:listed_code")
     listed.add_argument("--all", action="store_true", help="settled rows too")
     listed.add_argument("--json", action="store_true")
     show = action("show", _quarantine_show, "rows one by one; their values only to a named person, on record")
