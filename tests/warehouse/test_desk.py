@@ -742,3 +742,14 @@ def test_rules_that_look_back_stop_at_the_baseline(with_contracts: WithContracts
     outcome += " where rule = 'amounts_hold' and business_date = '2026-01-03'"
     assert rows(here, outcome) == [("not evaluated",)]
     assert states(here) == ["applied"] * 3
+
+
+@pytest.mark.slow
+def test_a_replay_of_a_whole_night_changes_nothing(night_copy: Settings) -> None:
+    before = dump(night_copy, "history", "sensitive", "quarantine")
+    for feed in ("hr", "recruitment", "census", "postcode"):
+        (first,) = rows(night_copy, f"select min(business_date) from audit.delivery where feed = '{feed}'")[0]
+        done = again.replay(night_copy, feed, first)
+        assert (done.flips, done.quarantined, done.refused) == ([], {}, [])
+        assert done.opened == done.taken_back
+    assert dump(night_copy, "history", "sensitive", "quarantine") == before
