@@ -2,7 +2,8 @@
 
 The run is level-triggered: until the due time it looks every quarter of an hour, and it takes in every
 delivery that has not been taken in yet, oldest first. A file that comes late is found by the next look, one
-that comes after the due time by the next night or by a run started by hand.
+that comes after the due time by the next night or by a run started by hand. A run started by hand with
+`replay_from` gates what was delivered from that date on again, under the present contracts, and waits for nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def make(feed: Feed) -> None:
         # shortly after midnight: 01:30 is missing on one night of the year and comes twice on another
         schedule=wiring.nightly("45 0 * * *"),
         doc_md=f"{feed.summary}\n\n{__doc__}",
-        params=wiring.business_date_param("The date to wait for. Every delivery not yet landed is taken in."),
+        params={
+            **wiring.business_date_param("The date to wait for. Every delivery not yet landed is taken in."),
+            **wiring.replay_param(),
+        },
         **wiring.common("ingest", feed.name, feed.cadence),
     )
     def ingest() -> None:
@@ -45,14 +49,20 @@ def make(feed: Feed) -> None:
             seen = context["task_state_store"].get("refused", [])
             refused = list(dict.fromkeys([*seen, *result["refused"]]))
             context["task_state_store"].set("refused", refused)
-            return PokeReturnValue(result["arrived"] or result["due_passed"], {**result, "refused": refused})
+            is_done = result["arrived"] or result["due_passed"] or wiring.attempt(wiring.replay_from, context)
+            return PokeReturnValue(bool(is_done), {**result, "refused": refused})
 
         @task
         def gate(landed: dict[str, Any]) -> list[str]:
             from peel import night
 
-            wiring.attempt(night.gate, feed.name)
-            return list(landed["refused"])
+            since = wiring.attempt(wiring.replay_from, get_current_context())
+            if since is None:
+                wiring.attempt(night.gate, feed.name)
+                return list(landed["refused"])
+            with wiring.source(feed.name):
+                replayed = wiring.attempt(night.replay, feed.name, since)
+            return [*landed["refused"], *replayed["refused"]]
 
         @task(outlets=[asset])
         def apply(refused: list[str]) -> dict[str, Any]:

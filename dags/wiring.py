@@ -48,6 +48,30 @@ def business_date_param(meaning: str) -> dict[str, Param]:
     }
 
 
+def replay_param() -> dict[str, Param]:
+    """The parameter with which a person has a feed replayed."""
+    meaning = "Gate everything delivered from this business date on again, under the present contracts."
+    return {
+        "replay_from": Param(None, type=["null", "string"], format="date", title="Replay from", description=meaning)
+    }
+
+
+def replay_from(context: Mapping[str, Any]) -> dt.date | None:
+    """The date a person asked to replay from; only a run started by hand has one.
+
+    Raises:
+        ConfigurationError: what was given is no date.
+    """
+    run_type = context["dag_run"].run_type
+    given = (context.get("params") or {}).get("replay_from")
+    if not given or str(getattr(run_type, "value", run_type)) != "manual":
+        return None
+    try:
+        return london.parse_business_date(str(given))
+    except ValueError as error:
+        raise ConfigurationError(f"The parameter replay_from is no date: {error}.") from None
+
+
 def common(*tags: str) -> dict[str, Any]:
     """What every DAG has in common."""
     return {

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from peel import __version__, london, settings, warehouse
 from peel.errors import ConfigurationError, PeelError
 from peel.settings import Settings
+
+if TYPE_CHECKING:
+    from peel.deliveries.decisions import Signed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     night.add_argument("--direct", action="store_true", help="in this process, without Airflow")
     night.add_argument("--no-delivery", action="store_true", help="take what the sources hold; simulate nothing")
+    _desk(command)
     dsn = command("dsn", _dsn, "print a connection URL, password included")
     dsn.add_argument("--role", default="bi", help="bi, analyst, publish, transform, gate, ingest or owner")
     sql = command("sql", _sql, "open psql, or run statements: peel sql --role bi -c 'select …'")
@@ -72,6 +78,80 @@ def _parser() -> argparse.ArgumentParser:
     clean = command("clean", _clean, "stop everything and remove what Peel wrote, keys included")
     clean.add_argument("--yes", action="store_true", help="do not ask")
     return parser
+
+
+class _Add(Protocol):
+    def __call__(
+        self, name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
+    ) -> argparse.ArgumentParser: ...
+
+
+def _desk(command: _Add) -> None:
+    """What a person looks up, has done again, and decides."""
+
+    def signed(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--who", required=True, help="who decides: a name or a role, shown in the audit")
+        parser.add_argument("--reason", required=True, help="why, shown in the audit")
+
+    deliveries = command("deliveries", _deliveries, "list what came, and what became of it")
+    deliveries.add_argument("feed", metavar="FEED", nargs="?")
+    deliveries.add_argument("--state", help="landed, gated, applied, replaced, waiting or refused")
+    deliveries.add_argument("--since", metavar="DATE", help="from this business date on")
+    deliveries.add_argument("--json", action="store_true")
+    gate = command("gate", _gate, "run one delivery's rules again, and resolve anew what becomes of it")
+    gate.add_argument("delivery", metavar="DELIVERY", help="its id, or enough of its beginning")
+    replay = command(
+        "replay", _replay, "gate a feed's deliveries from a date on under the present contracts, and apply"
+    )
+    replay.add_argument("feed", metavar="FEED")
+    replay.add_argument("date", metavar="DATE")
+    accept = command("accept", _accept, "take in a delivery though a rule refused it")
+    accept.add_argument("delivery", metavar="DELIVERY")
+    signed(accept)
+    bridge = command("bridge", _bridge, "go on across a delivery that is lost for good")
+    bridge.add_argument("feed", metavar="FEED")
+    bridge.add_argument("--from", dest="start", metavar="WATERMARK", help="the last one reached; none for the start")
+    bridge.add_argument("--to", dest="end", metavar="WATERMARK", required=True, help="where a delivery begins")
+    signed(bridge)
+    decisions = command("decisions", _decisions, "list who decided what, when and why; newest last")
+    decisions.add_argument("feed", metavar="FEED", nargs="?")
+    decisions.add_argument("--json", action="store_true")
+
+    quarantine = command("quarantine", _quarantine_list, "see and settle rows that are held back")
+    actions = quarantine.add_subparsers(required=True, metavar="ACTION")
+
+    def action(
+        name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
+    ) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    listed = action("list", _quarantine_list, "rows held back, by table, delivery and rule")
+    listed.add_argument("what", metavar="FEED|TABLE", nargs="?")
+    listed.add_argument("--rule", help="such as listed_code, or sex:listed_code")
+    listed.add_argument("--all", action="store_true", help="settled rows too")
+    listed.add_argument("--json", action="store_true")
+    show = action("show", _quarantine_show, "rows one by one; their values only to a named person, on record")
+    show.add_argument("delivery", metavar="DELIVERY")
+    show.add_argument("table", metavar="TABLE")
+    show.add_argument("row", metavar="ROW", nargs="?", type=int)
+    show.add_argument("--values", action="store_true", help="show values; needs --who")
+    show.add_argument("--who")
+    for kind, text in (("readmit", "this row is right"), ("discard", "this row is nobody's: free its key")):
+        one = action(kind, _quarantine_decide, text)
+        one.set_defaults(kind=kind)
+        one.add_argument("delivery", metavar="DELIVERY")
+        one.add_argument("table", metavar="TABLE")
+        one.add_argument("row", metavar="ROW", type=int)
+        signed(one)
+    codes = action("codes", _quarantine_codes, "codes that no contract lists, the most frequent first")
+    codes.add_argument("feed", metavar="FEED", nargs="?")
+    mapped = action("map", _quarantine_map, "read a code that no contract lists as one that it does")
+    for name in ("table", "column", "old", "new"):
+        mapped.add_argument(name, metavar=name.upper())
+    signed(mapped)
+    command("retain", _retain, "let go of landed files past their retention and of working copies, then vacuum")
 
 
 def _say(text: str) -> None:
@@ -96,13 +176,7 @@ def _down(here: Settings, options: argparse.Namespace) -> None:
 
 
 def _night(here: Settings, options: argparse.Namespace) -> None:
-    if options.date:
-        try:
-            business_date = london.parse_business_date(options.date)
-        except ValueError as error:
-            raise ConfigurationError(f"DATE is no date: {error}.") from None
-    else:
-        business_date = london.yesterday()
+    business_date = _date(options.date, "DATE") or london.yesterday()
     if business_date >= london.now().date():
         raise ConfigurationError("A business date lies before today in London.", do="Give an earlier DATE.")
     started = time.monotonic()
@@ -137,6 +211,111 @@ def _status(here: Settings, options: argparse.Namespace) -> None:
     else:
         for line in lines(here):
             _say(line)
+
+
+def _date(text: str | None, what: str) -> dt.date | None:
+    if text is None:
+        return None
+    try:
+        return london.parse_business_date(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{what} is no date: {error}.") from None
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        _say(line)
+
+
+def _deliveries(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import ledger, lines
+
+    rows = ledger.deliveries(here, options.feed, options.state, _date(options.since, "--since"))
+    _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_deliveries(rows))
+
+
+def _gate(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import again, lines
+
+    done, rules = again.gate(here, options.delivery)
+    _tell([*lines.of_rules(rules), *lines.of_again(done)])
+
+
+def _replay(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import again, lines
+
+    since = _date(options.date, "DATE")
+    assert since is not None
+    _tell(lines.of_again(again.replay(here, options.feed, since)))
+
+
+def _signed(options: argparse.Namespace) -> Signed:
+    from peel.deliveries.decisions import Signed
+
+    return Signed(options.who, options.reason)
+
+
+def _accept(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import decide, lines
+
+    _tell(lines.of_decided(decide.accept(here, options.delivery, _signed(options))))
+
+
+def _bridge(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import decide, lines
+
+    _tell(lines.of_decided(decide.bridge(here, options.feed, options.start, options.end, _signed(options))))
+
+
+def _decisions(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import ledger, lines
+
+    rows = ledger.decisions(here, options.feed)
+    _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_decisions(rows))
+
+
+def _quarantine_list(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import lines, quarantine
+
+    rows = quarantine.held(here, options.what, options.rule, options.all)
+    _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_held(rows))
+
+
+def _quarantine_show(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import lines, quarantine
+
+    rows = quarantine.show(here, options.delivery, options.table, options.row, values=options.values, who=options.who)
+    _tell(lines.of_shown(rows))
+
+
+def _quarantine_decide(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import decide, lines
+
+    decided = decide.on_row(here, options.kind, options.delivery, options.table, options.row, _signed(options))
+    _tell(lines.of_decided(decided))
+
+
+def _quarantine_codes(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import lines, quarantine
+
+    _tell(lines.of_codes(*quarantine.codes(here, options.feed)))
+
+
+def _quarantine_map(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import decide, lines
+
+    decided = decide.map_code(here, options.table, options.column, options.old, options.new, _signed(options))
+    _tell(lines.of_decided(decided))
+
+
+def _retain(here: Settings, options: argparse.Namespace) -> None:
+    from peel import night
+
+    done = night.retain()
+    for feed, date in done["baselines"].items():
+        _say(f"{feed}: history to {date} is the baseline")
+    _say(f"{done['removed']} landed deliveries removed, {done['dropped']} delivery tables dropped")
+    _say(f"{done['vacuumed']} tables vacuumed")
 
 
 def _dsn(here: Settings, options: argparse.Namespace) -> None:

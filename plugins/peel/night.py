@@ -110,6 +110,35 @@ def apply(feed: str, refused: list[str]) -> Summary:
     }
 
 
+def replay(feed: str, since: dt.date) -> Summary:
+    """Gate a feed's deliveries from a business date on under the present contracts, and apply them again.
+
+    Returns:
+        ``landed``: ids landed again; ``gated``: how many; ``flips``: deliveries whose outcome changed, each
+        with ``delivery``, ``before``, ``after`` and ``rules``; ``refused``: one line for each newly refused.
+    """
+    from peel.desk.again import replay as run
+
+    done = run(settings.load(), feed, since)
+    flips = [{"delivery": f.delivery, "before": f.before, "after": f.after, "rules": f.rules} for f in done.flips]
+    return {"landed": done.landed, "gated": done.gated, "flips": flips, "refused": done.refused}
+
+
+def retain() -> Summary:
+    """Let go of landed files past their retention and of working copies no longer needed, and vacuum.
+
+    Returns:
+        ``baselines``: the date to which history stands alone, by feed, where it moved; ``removed`` landed
+        deliveries; ``dropped`` delivery tables; ``vacuumed`` tables.
+    """
+    from peel.desk.retention import retention, vacuum
+
+    here = settings.load()
+    done = retention(here)
+    baselines = {feed: date.isoformat() for feed, date in done.baselines.items()}
+    return {"baselines": baselines, "removed": done.removed, "dropped": done.dropped, "vacuumed": vacuum(here)}
+
+
 def build() -> Summary:
     """Build what is due.
 

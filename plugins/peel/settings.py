@@ -13,6 +13,7 @@
 | ``PEEL_AIRFLOW_PORT`` | the port of the local Airflow UI | a free one, remembered |
 | ``SCALE`` | size of the simulated force, 1 is the Met's | 0.25 |
 | ``PEEL_SEED`` | seed of the simulated force | 1829 |
+| ``PEEL_KEEP_REFUSED_DAYS`` | days a refused delivery's tables are kept to be looked at | 14 |
 | ``PEEL_SMTP_TO`` | who is written to when a task fails | nobody: the log only |
 """
 
@@ -56,6 +57,7 @@ class Settings:
     airflow_port: int | None = None
     scale: float = 0.25
     seed: int = 1829
+    keep_refused_days: int = 14
     smtp_to: str | None = None
 
     @property
@@ -107,6 +109,7 @@ def load() -> Settings:
         airflow_port=_port("PEEL_AIRFLOW_PORT"),
         scale=_number("SCALE", 0.25, low=0.001, high=1.0),
         seed=int(_number("PEEL_SEED", 1829, low=0, high=2**31)),
+        keep_refused_days=int(_number("PEEL_KEEP_REFUSED_DAYS", 14, low=0, high=3650)),
         smtp_to=os.environ.get("PEEL_SMTP_TO") or None,
     )
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from typing import Any
 
 from psycopg.rows import dict_row
 
 from peel import contracts
 from peel.errors import PeelError
-from peel.london import due_at, now
+from peel.london import LONDON, due_at, now
 from peel.settings import Settings
-from peel.warehouse import connect
+from peel.sources.configure import kind_of
+from peel.warehouse import OWNER, connect
+
+SCHEMAS = ("delivery", "quarantine", "history", "sensitive", "core", "mart")
+DECISION_DAYS = 7
 
 
 def document(settings: Settings) -> dict[str, Any]:
     """Everything a program may want to know; counts, names and hashes, never a value.
 
     Returns:
-        ``services``; ``night`` (what readers see); ``feeds`` with their chain and staleness;
+        ``services``; ``night`` (what readers see); ``feeds`` with their source, chain, lateness and staleness;
         ``deliveries`` with hashes, rows accepted and quarantined and gate results; ``builds``;
-        ``unusable_folders``.
+        ``unusable_folders``; ``decisions`` of the last days; ``sizes`` in bytes.
     """
     found: dict[str, Any] = {"services": _services(settings)}
     try:
@@ -33,14 +38,27 @@ def document(settings: Settings) -> dict[str, Any]:
 def _services(settings: Settings) -> dict[str, str]:
     from peel.local import airflow, postgres
 
-    server, scheduler = postgres.status(settings), airflow.status(settings)
+    scheduler = airflow.status(settings)
     stopped = [name for name, running in scheduler.running.items() if not running]
+    if settings.warehouse_dsn:
+        database = f"your own server, {_answer(settings)}"
+    else:
+        server = postgres.status(settings)
+        is_up = server.running and server.server is not None
+        database = f"running on {server.server.host}:{server.server.port}" if is_up and server.server else "not running"
     return {
-        "postgres": f"running on {server.server.host}:{server.server.port}"
-        if server.running and server.server
-        else "not running",
+        "postgres": database,
         "airflow": f"running at {scheduler.url}" if not stopped else f"not running: {', '.join(stopped)}",
     }
+
+
+def _answer(settings: Settings) -> str:
+    try:
+        with connect(settings, OWNER) as connection:
+            row = connection.execute("select current_setting('server_version')").fetchone()
+            return f"answers (PostgreSQL {row[0].split()[0] if row else '?'})"
+    except PeelError as error:
+        return f"does not answer: {error}"
 
 
 def _warehouse(settings: Settings) -> dict[str, Any]:
@@ -77,6 +95,24 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
             " order by b.started_at desc limit 20"
         )
         switched = rows("select build_id, business_date from audit.switched_build")
+        decided: dict[str, int] = dict(
+            connection.execute(
+                "select kind, count(*)::int from audit.decision"
+                " where decided_at > clock_timestamp() - make_interval(days => %s) group by kind order by kind",
+                (DECISION_DAYS,),
+            ).fetchall()
+        )
+        probes: dict[str, dt.datetime] = dict(connection.execute("select feed, probed_at from audit.probe").fetchall())
+        baselines: dict[str, dt.date] = dict(
+            connection.execute("select feed, business_date from audit.baseline").fetchall()
+        )
+        tables_of: dict[str, int] = dict(
+            connection.execute(
+                "select relnamespace::regnamespace::text, coalesce(sum(pg_total_relation_size(oid)), 0)::bigint"
+                " from pg_class where relkind = 'r' and relnamespace::regnamespace::text = any(%s) group by 1",
+                (list(SCHEMAS),),
+            ).fetchall()
+        )
         unusable = rows("select feed, path, reason from audit.unusable_folder order by feed, path")
     by_table: dict[str, list[dict[str, Any]]] = {}
     for table in tables:
@@ -91,66 +127,151 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
         delivery["gate"] = {**counts.get(key, {}), "failures": failed.get(key, [])}
     return {
         "night": switched[0] if switched else None,
-        "feeds": _feeds(settings, deliveries),
+        "feeds": _feeds(settings, deliveries, probes, baselines),
         "deliveries": deliveries,
         "builds": builds,
         "unusable_folders": unusable,
+        "decisions": {"days": DECISION_DAYS, "by_kind": decided},
+        "sizes": {
+            "landing": _landing_sizes(settings),
+            "tables": {schema: tables_of.get(schema, 0) for schema in SCHEMAS},
+        },
     }
 
 
-def _feeds(settings: Settings, deliveries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _landing_sizes(settings: Settings) -> dict[str, dict[str, int]]:
+    """Bytes and deliveries of each feed in the landing store; a file that several deliveries share counts once."""
+    found = {}
+    for root in sorted(settings.landing.iterdir()) if settings.landing.is_dir() else []:
+        if root.is_dir() and not root.name.startswith("."):
+            files = {}
+            for path in root.glob("*/*/*/*"):
+                with suppress(OSError):  # on its way in, or out
+                    about = path.stat()
+                    files[about.st_dev, about.st_ino] = about.st_size
+            deliveries = sum(not path.name.startswith(".") for path in root.glob("*/*/*"))
+            found[root.name] = {"bytes": sum(files.values()), "deliveries": deliveries}
+    return found
+
+
+def _feeds(
+    settings: Settings,
+    deliveries: list[dict[str, Any]],
+    probes: dict[str, dt.datetime],
+    baselines: dict[str, dt.date],
+) -> list[dict[str, Any]]:
     found = []
     for feed in contracts.feeds(settings.contracts, validate=False):
         mine = [delivery for delivery in deliveries if delivery["feed"] == feed.name]
         applied = [delivery["business_date"] for delivery in mine if delivery["state"] == "applied"]
         waiting = [delivery for delivery in mine if delivery["state"] == "waiting"]
         latest = max(applied, default=None)
-        overdue = False
-        if latest is not None and feed.due_time is not None:
-            overdue = now() >= due_at(latest + dt.timedelta(days=1), feed.due_time)
+        late = lateness(feed, latest, now())
         found.append(
             {
                 "feed": feed.name,
                 "cadence": feed.cadence,
                 "source_kind": feed.source_kind,
+                "source": kind_of(feed),
                 "latest_applied": latest,
-                "is_stale": bool(waiting) or overdue,
+                "due": f"{feed.due_time:%H:%M}" if feed.due_time else None,
+                "late_seconds": None if late is None else int(late.total_seconds()),
+                "is_stale": bool(waiting) or late is not None,
                 "waiting": len(waiting),
                 "missing_link": waiting[0]["reason"] if waiting else None,
+                "asked_at": probes.get(feed.name),
+                "baseline": baselines.get(feed.name),
             }
         )
     return found
 
 
+def lateness(feed: contracts.Feed, latest: dt.date | None, at: dt.datetime) -> dt.timedelta | None:
+    """How long a feed is late: since the delivery after its latest applied one was due; ``None`` if it is not.
+
+    A feed that delivers when something is published is never late, nor is one that has not begun.
+    """
+    if feed.cadence != "nightly" or feed.due_time is None or latest is None:
+        return None
+    due = due_at(latest + dt.timedelta(days=1), feed.due_time)
+    # Moments, not wall clocks: an hour is left out or comes twice on two nights of the year.
+    late = at.astimezone(dt.UTC) - due.astimezone(dt.UTC)
+    return late if late >= dt.timedelta(0) else None
+
+
+def _long(seconds: int) -> str:
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min"
+
+
+def _big(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1_000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1_000
+    return f"{size:.1f} GB"
+
+
 def lines(settings: Settings) -> list[str]:
     """The same for a person: what readers see, each feed, and whatever needs someone."""
     found = document(settings)
-    told = [f"{name:<10} {state}" for name, state in found["services"].items()]
+    told = [f"{name:<11} {state}" for name, state in found["services"].items()]
     if "warehouse" in found:
-        return [*told, f"warehouse  {found['warehouse']}"]
+        return [*told, f"warehouse   {found['warehouse']}"]
     night = found["night"]
     told.append(
-        f"readers    see the night of {night['business_date']}, build {night['build_id']}"
+        f"readers     see the night of {night['business_date']}, build {night['build_id']}"
         if night
         else "readers    see nothing yet"
     )
     for feed in found["feeds"]:
-        stale = "  STALE" if feed["is_stale"] else ""
-        told.append(f"{feed['feed']:<10} {feed['cadence']}, applied to {feed['latest_applied']}{stale}")
+        told.append(_feed_line(feed))
         if feed["missing_link"]:
-            told.append(f"{'':<10} {feed['missing_link']} ({feed['waiting']} waiting)")
+            told.append(f"{'':<11} {feed['missing_link']} ({feed['waiting']} waiting)")
     for delivery in found["deliveries"][-12:]:
         held = sum(table["quarantined"] or 0 for table in delivery["tables"])
         told.append(
             f"  {delivery['business_date']} {delivery['feed']:<12} seq {delivery['seq']}  {delivery['delivery_id']}"
             f"  {delivery['state']:<9} {delivery['rows']:>9,} rows, {held:,} quarantined"
         )
-    told += [f"REFUSED    {d['reason']}" for d in found["deliveries"] if d["state"] == "refused"]
-    told += [f"UNUSABLE   {folder['reason']}" for folder in found["unusable_folders"]]
+    told += [f"REFUSED     {d['reason']}" for d in found["deliveries"] if d["state"] == "refused"]
+    told += [f"UNUSABLE    {folder['reason']}" for folder in found["unusable_folders"]]
+    told += _totals(found)
     for build in found["builds"][:1]:
         if build["state"] == "failed":
-            told.append(f"FAILED     build {build['build_id']}: {build['reason']}")
+            told.append(f"FAILED      build {build['build_id']}: {build['reason']}")
     return told
+
+
+def _feed_line(feed: dict[str, Any]) -> str:
+    said = f"{feed['feed']:<11} {feed['cadence'].replace('_', ' ')} from {feed['source']}"
+    if feed["latest_applied"] is None:
+        said += ", nothing applied yet"
+    else:
+        said += f", applied to {feed['latest_applied']}"
+    if feed["asked_at"] is not None:
+        said += f", asked at {feed['asked_at'].astimezone(LONDON):%Y-%m-%d %H:%M}, unchanged"
+    if feed["baseline"] is not None:
+        said += f", baseline {feed['baseline']}"
+    if feed["late_seconds"] is not None:
+        said += f"  LATE by {_long(feed['late_seconds'])}"
+    return f"{said}  STALE" if feed["is_stale"] else said
+
+
+def _totals(found: dict[str, Any]) -> list[str]:
+    """What was decided lately, and what room everything takes."""
+    decided, sizes = found["decisions"], found["sizes"]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in decided["by_kind"].items())
+    landing = "; ".join(f"{feed} {_big(of['bytes'])} in {of['deliveries']}" for feed, of in sizes["landing"].items())
+    tables = ", ".join(f"{schema} {_big(size)}" for schema, size in sizes["tables"].items())
+    return [
+        f"decisions   in the last {decided['days']} days: {kinds or 'none'}",
+        f"landing     {landing or 'empty'}",
+        f"tables      {tables}",
+    ]
 
 
 def headlines(settings: Settings) -> list[str]:

@@ -188,6 +188,26 @@ create table if not exists audit.look_back (
 );
 comment on table audit.look_back is 'Each row is what a rule that looks back found between two deliveries of a table';
 
+create table if not exists audit.replay (
+    replay_id bigint generated always as identity primary key,
+    feed text not null,
+    business_date date not null,
+    before jsonb not null,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+);
+comment on table audit.replay is 'Each row is a replay of a feed from a date, with the states its deliveries had before';
+
+create table if not exists audit.look (
+    look_id bigint generated always as identity primary key,
+    who text not null check (length(who) > 0),
+    at timestamptz not null default clock_timestamp(),
+    table_name text not null,
+    delivery_id text not null references audit.delivery,
+    rows bigint not null
+);
+comment on table audit.look is 'Each row is a person''s look at the values of quarantined rows';
+
 create table if not exists audit.probe (
     feed text primary key,
     outcome text not null check (outcome in ('unchanged')),
@@ -265,6 +285,24 @@ create table if not exists audit.release (
 );
 comment on table audit.release is 'Each row is a set of files made from one build for readers';
 
+-- A delivery that was refused while landing left nothing anywhere but its refusal. For it to be landed again
+-- under the present contracts, ingest may take that refusal off the ledger; it may delete no other delivery.
+create or replace function audit.forget_never_landed(asked text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if not exists (select from audit.delivery as d where d.delivery_id = asked and d.state = 'refused')
+        or exists (select from audit.delivery_table as t where t.delivery_id = asked)
+    then
+        return false;
+    end if;
+    delete from audit.gate_result where delivery_id = asked;
+    delete from audit.source_folder where delivery_id = asked;
+    delete from audit.delivery where delivery_id = asked;
+    return true;
+end $$;
+revoke all on function audit.forget_never_landed(text) from public;
+grant execute on function audit.forget_never_landed(text) to peel_ingest;
+
 -- What later versions added.
 alter table audit.delivery_table
 add column if not exists land_epoch integer not null default 1,
@@ -282,8 +320,8 @@ grant insert, update, references on audit.delivery, audit.delivery_table to peel
 grant insert, update, delete
 on audit.applied, audit.source_folder, audit.unusable_folder, audit.baseline, audit.probe, audit.look_back
 to peel_ingest;
-grant insert on audit.key_epoch, audit.decision, audit.tombstone, audit.redaction to peel_ingest;
-grant insert, update on audit.erasure to peel_ingest;
+grant insert on audit.key_epoch, audit.decision, audit.look, audit.tombstone, audit.redaction to peel_ingest;
+grant insert, update on audit.replay, audit.erasure to peel_ingest;
 grant select, insert, delete on sensitive.crosswalk to peel_ingest;
 grant insert, update, delete on audit.gate_result to peel_gate, peel_ingest;
 grant update (state, reason) on audit.delivery to peel_gate;

@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 HOME = Path(__file__).resolve().parents[2]
 DAGS = HOME / "dags"
-FILES = ["ingest.py", "build_warehouse.py", "publish_release.py", "simulate_deliveries.py"]
+FILES = ["ingest.py", "build_warehouse.py", "publish_release.py", "maintain_warehouse.py", "simulate_deliveries.py"]
 INGESTS = ["ingest_census", "ingest_hr", "ingest_postcode", "ingest_recruitment"]
 FORBIDDEN = {"pandas", "great_expectations", "dbt", "psycopg", "psycopg2", "numpy", "scipy", "pyarrow"}
 PARSE_SECONDS = 0.5
@@ -107,7 +109,7 @@ def test_dags_import_without_error(dagbag) -> None:
 
 
 def test_these_are_the_dags(dags) -> None:
-    assert set(dags) == {*INGESTS, "build_warehouse", "publish_release", "simulate_deliveries"}
+    assert set(dags) == {*INGESTS, "build_warehouse", "publish_release", "maintain_warehouse", "simulate_deliveries"}
 
 
 def test_the_simulation_is_local_only() -> None:
@@ -201,6 +203,11 @@ def test_a_draft_is_made_of_a_switched_warehouse(dags) -> None:
     assert steps(dags["publish_release"]) == ["draft"]
 
 
+def test_the_house_is_kept_once_the_night_is_done(dags) -> None:
+    assert clock(dags["maintain_warehouse"].timetable) == ("30 11 * * *", "Europe/London")
+    assert steps(dags["maintain_warehouse"]) == ["retain"]
+
+
 def clock(timetable: Any) -> tuple[str, str]:
     return timetable.expression, str(timetable.timezone)
 
@@ -216,6 +223,76 @@ def test_a_date_can_be_given_by_hand(dags) -> None:
         schema = dags[dag_id].params.get_param("business_date").schema
         assert schema["format"] == "date"
         assert "null" in schema["type"]
+
+
+def test_a_replay_can_be_asked_for_by_hand(dags) -> None:
+    for dag_id in INGESTS:
+        schema = dags[dag_id].params.get_param("replay_from").schema
+        assert (schema["format"], dags[dag_id].params["replay_from"]) == ("date", None)
+
+
+class Steps:
+    """In the place of the night's steps: notes which was asked for what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from peel import night
+
+        self.asked: list[tuple[Any, ...]] = []
+        for name, answer in (
+            ("land", {"landed": [], "refused": ["first"], "arrived": False, "due_passed": False}),
+            ("gate", {"gated": [], "quarantined": {}}),
+            ("replay", {"landed": [], "gated": 2, "flips": [], "refused": ["second"]}),
+            ("retain", {"removed": 1}),
+        ):
+            monkeypatch.setattr(night, name, self.step(name, answer))
+
+    def step(self, name: str, answer: dict[str, Any]) -> Any:
+        def run(*arguments: Any) -> dict[str, Any]:
+            self.asked.append((name, *arguments))
+            return answer
+
+        return run
+
+
+def call(monkeypatch: pytest.MonkeyPatch, dag: Any, task_id: str, context: dict[str, Any], *arguments: Any) -> Any:
+    function = dag.get_task(task_id).python_callable
+    monkeypatch.setitem(function.__globals__, "get_current_context", lambda: context)
+    monkeypatch.setitem(function.__globals__["wiring"].__dict__, "source", lambda feed: nullcontext())
+    return function(*arguments)
+
+
+class Store(dict[str, Any]):
+    set = dict.__setitem__
+
+
+def context_of(run_type: str, **params: Any) -> dict[str, Any]:
+    at = dt.datetime(2026, 3, 9, 12, tzinfo=dt.UTC)
+    run = SimpleNamespace(run_type=run_type, logical_date=at, run_after=at)
+    return {"dag_run": run, "params": params, "task_state_store": Store()}
+
+
+def test_a_run_with_replay_from_waits_for_nothing_and_replays(dags, monkeypatch) -> None:
+    stand_in = Steps(monkeypatch)
+    asked = context_of("manual", replay_from="2026-02-01")
+    landed = call(monkeypatch, dags["ingest_hr"], "land", asked)
+    assert landed.is_done
+    assert call(monkeypatch, dags["ingest_hr"], "gate", asked, landed.xcom_value) == ["first", "second"]
+    assert stand_in.asked[-1] == ("replay", "hr", dt.date(2026, 2, 1))
+
+
+@pytest.mark.parametrize("context", [context_of("manual"), context_of("scheduled", replay_from="2026-02-01")])
+def test_any_other_run_waits_and_gates_what_is_new(dags, monkeypatch, context) -> None:
+    stand_in = Steps(monkeypatch)
+    landed = call(monkeypatch, dags["ingest_hr"], "land", context)
+    assert not landed.is_done
+    assert call(monkeypatch, dags["ingest_hr"], "gate", context, landed.xcom_value) == ["first"]
+    assert stand_in.asked[-1] == ("gate", "hr")
+
+
+def test_keeping_house_is_one_step(dags, monkeypatch) -> None:
+    stand_in = Steps(monkeypatch)
+    assert dags["maintain_warehouse"].get_task("retain").python_callable() == {"removed": 1}
+    assert stand_in.asked == [("retain",)]
 
 
 def test_the_plugin_scan_leaves_the_package_alone() -> None:

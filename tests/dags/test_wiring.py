@@ -146,6 +146,18 @@ def test_a_date_that_is_none_is_refused_and_not_retried() -> None:
         wiring.attempt(wiring.business_date, context)
 
 
+def test_only_a_run_started_by_hand_replays_and_from_a_date() -> None:
+    def context(run_type: str, **params: Any) -> dict[str, Any]:
+        return {"dag_run": run(run_type, logical=at(2026, 7, 9), after=at(2026, 7, 9)), "params": params}
+
+    assert wiring.replay_from(context("manual", replay_from="2026-05-01")) == dt.date(2026, 5, 1)
+    assert wiring.replay_from(context("manual", replay_from=None)) is None
+    assert wiring.replay_from(context("manual")) is None
+    assert wiring.replay_from(context("scheduled", replay_from="2026-05-01")) is None
+    with pytest.raises(ConfigurationError, match="replay_from is no date"):
+        wiring.replay_from(context("manual", replay_from="yesterday"))
+
+
 def failing(error: Exception) -> Any:
     def step() -> None:
         raise error

@@ -436,7 +436,7 @@ def test_airflow_is_healthy_and_knows_every_dag(services) -> None:
     status = airflow.status(services)
     assert status.running == dict.fromkeys(airflow.COMPONENTS, True)
     api = airflow.api(services)
-    wanted = {"build_warehouse", "publish_release", "simulate_deliveries"}
+    wanted = {"build_warehouse", "publish_release", "maintain_warehouse", "simulate_deliveries"}
     wanted |= {f"ingest_{feed}" for feed in ("census", "hr", "postcode", "recruitment")}
     wait_for(lambda: api.dag_ids() == wanted, seconds=60)
     assert api.import_errors() == []

@@ -84,8 +84,19 @@ def test_a_role_cannot_read_what_is_not_its_own(london_night: Settings, role: st
         ("analyst", "set role peel_owner"),
         ("gate", "insert into audit.decision (kind, who, reason) values ('accept', 'x', 'x')"),
         ("gate", "update audit.delivery set source_sha256 = ''"),
-        ("ingest", "insert into audit.decision (kind, who, reason) values ('accept', 'x', 'x')"),
+        ("ingest", "update audit.decision set who = 'x'"),
+        ("ingest", "delete from audit.decision"),
+        ("ingest", "delete from audit.look"),
+        ("ingest", "update audit.look set who = 'x'"),
+        ("ingest", "delete from audit.replay"),
         ("ingest", "delete from audit.delivery"),
+        ("ingest", "truncate audit.delivery cascade"),
+        ("gate", "insert into audit.look (who, table_name, delivery_id, rows) values ('x', 'x', 'x', 1)"),
+        ("gate", "insert into audit.replay (feed, business_date, before) values ('x', now(), '{}')"),
+        ("gate", "select audit.forget_never_landed('000000000000')"),
+        ("publish", "select audit.forget_never_landed('000000000000')"),
+        ("transform", "select audit.forget_never_landed('000000000000')"),
+        ("transform", "insert into audit.decision (kind, who, reason) values ('accept', 'x', 'x')"),
         ("ingest", "delete from audit.key_epoch"),
         ("transform", "delete from history.hr_person"),
         ("transform", "delete from audit.switch"),
@@ -95,6 +106,23 @@ def test_a_role_cannot_read_what_is_not_its_own(london_night: Settings, role: st
 def test_a_role_cannot_do_what_is_not_its_work(london_night: Settings, role: str, statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         _try(london_night, role, statement)
+
+
+def test_ingest_records_decisions_and_looks_and_forgets_no_landed_delivery(london_night: Settings) -> None:
+    for statement in (
+        "insert into audit.decision (kind, feed, who, reason) values ('accept', 'nobody', 'x', 'x')",
+        "insert into audit.look (who, table_name, delivery_id, rows)"
+        " select 'x', 'hr_person', delivery_id, 1 from audit.delivery limit 1",
+        "insert into audit.replay (feed, business_date, before) values ('nobody', '2026-01-01', '{}')",
+        "vacuum (analyze) history.hr_person",
+    ):
+        with psycopg.connect(**parameters(london_night, "ingest"), autocommit="vacuum" in statement) as connection:
+            connection.execute(statement)
+            connection.rollback()
+    forgotten = _try(
+        london_night, "ingest", "select distinct audit.forget_never_landed(delivery_id) from audit.delivery"
+    )
+    assert forgotten == [(False,)]
 
 
 def test_bi_finds_no_unit_rows(london_night: Settings) -> None:

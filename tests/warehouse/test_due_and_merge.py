@@ -132,6 +132,24 @@ def test_a_decision_makes_a_build_due(ledger: Ledger) -> None:
     assert ledger.due(LATE) is not None
 
 
+def test_readers_are_not_taken_back_while_newer_deliveries_are_gated_again(ledger: Ledger) -> None:
+    for number in range(3):
+        ledger.came("hr", number)
+        ledger.came("recruitment", number)
+    due = ledger.due(LATE)
+    assert due is not None
+    ledger.switched(due)
+    replayed = "update audit.delivery set state = %s where feed = 'hr' and business_date >= %s"
+    for state in ("landed", "gated"):
+        ledger.connection.execute(replayed, (state, day(1)))
+        assert ledger.due(LATE) is None
+    ledger.connection.execute(replayed, ("refused", day(1)))
+    ledger.connection.execute("delete from audit.applied where apply_date >= %s", (day(1),))
+    back = ledger.due(LATE)
+    assert back is not None  # nothing newer holds any more: that is what readers are to see
+    assert back.business_date == day(0)
+
+
 def test_a_refused_delivery_does_not_make_its_night_ready(ledger: Ledger) -> None:
     ledger.came("hr", 0)
     ledger.came("recruitment", 0, state="refused")

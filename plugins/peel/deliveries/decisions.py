@@ -75,7 +75,7 @@ def accept(connection: psycopg.Connection, delivery_id: str, signed: Signed) -> 
     Raises:
         PeelError: it is not refused, was never landed, or lies before the baseline.
     """
-    row = _delivery(connection, delivery_id)
+    row = _to_be_decided(connection, delivery_id)
     if row.state != "refused":
         raise PeelError(f"it is {row.state}, not refused.", feed=row.feed, delivery=row.name, rule="decision")
     landed = connection.execute(
@@ -87,7 +87,7 @@ def accept(connection: psycopg.Connection, delivery_id: str, signed: Signed) -> 
             feed=row.feed,
             delivery=row.name,
             rule="decision",
-            do="Have the source deliver it again.",
+            do="Have the source deliver it again, or replay the feed if the contract was mended.",
         )
     _insert(connection, "accept", row.feed, signed, source_sha256=row.source_sha256)
     return row.feed
@@ -99,20 +99,27 @@ def bridge(
     """Go on from one watermark to another across a lost delivery.
 
     Raises:
-        PeelError: the feed has no chain, or no delivery begins at ``watermark_to``.
+        PeelError: the feed has no chain, nothing is missing at ``watermark_from``, or no delivery begins at
+            ``watermark_to``.
     """
     if feed.mode != "delta":
         raise PeelError("only a delta feed has a chain of watermarks.", feed=feed.name, rule="decision")
-    known = connection.execute(
-        "select count(*) from audit.delivery where feed = %s and watermark_from = %s", (feed.name, watermark_to)
+    row = connection.execute(
+        "select coalesce(bool_or(watermark_from is not distinct from %(start)s), false),"
+        " coalesce(bool_or(watermark_to = %(start)s), false) or %(start)s::text is null,"
+        " coalesce(bool_or(watermark_from = %(end)s), false)"
+        " from audit.delivery where feed = %(feed)s and state <> 'refused'",
+        {"feed": feed.name, "start": watermark_from, "end": watermark_to},
     ).fetchone()
-    if known is None or known[0] == 0:
-        raise PeelError(
-            "no delivery begins at the watermark the bridge leads to.",
-            feed=feed.name,
-            rule="decision",
-            do="`peel deliveries` shows the watermarks.",
-        )
+    goes_on, is_reached, leads_on = row or (False, False, False)
+    for wrong, what in (
+        (goes_on, "a delivery begins at the watermark the bridge starts from: nothing is missing there."),
+        (not is_reached, "no delivery ends at the watermark the bridge starts from."),
+        (not leads_on, "no delivery begins at the watermark the bridge leads to."),
+    ):
+        if wrong:
+            do = f"`peel deliveries {feed.name}` shows the watermarks."
+            raise PeelError(what, feed=feed.name, rule="decision", do=do)
     _insert(connection, "bridge", feed.name, signed, watermark_from=watermark_from, watermark_to=watermark_to)
 
 
@@ -125,7 +132,7 @@ def on_row(
         PeelError: there is no such row in quarantine, or what it breaks cannot be decided away: a value
             without a type, a missing one that is required, a key that another accepted row has.
     """
-    found = _delivery(connection, delivery_id)
+    found = _to_be_decided(connection, delivery_id)
     quarantine = contract.relation("quarantine")
     row = connection.execute(
         f"select encode(row_key, 'hex'), rules from {quarantine} where delivery_id = %s and _row = %s".encode(),
@@ -145,13 +152,18 @@ def on_row(
                 f"row {row_number} breaks {', '.join(formless) or 'its key'}: there is no value to take in.",
                 "Map the code, or have the source deliver the row again.",
             )
+        decided = on_rows(connection, found.feed).get((found.source_sha256, contract.name), ())
+        readmitted = [row.row_number for row in decided if row.kind == "readmit" and row.row_number != row_number]
         others = connection.execute(
-            f"select count(*) from {quarantine} where delivery_id = %s and _row <> %s and row_key = decode(%s, 'hex')"
-            f" and is_readmitted".encode(),
-            (found.delivery_id, row_number, key),
+            f"select min(_row) from {quarantine} where delivery_id = %s and row_key = decode(%s, 'hex')"
+            f" and _row = any(%s)".encode(),
+            (found.delivery_id, key, readmitted),
         ).fetchone()
-        if others is not None and others[0]:
-            raise fail(f"row {row_number} has the key of a row that is readmitted already.")
+        if others is not None and others[0] is not None:
+            raise fail(
+                f"row {row_number} has the key of row {others[0]}, which is readmitted already.",
+                "Discard that one first.",
+            )
     _insert(
         connection,
         kind,
@@ -181,6 +193,7 @@ def map_code(
         )
     if not CODE.fullmatch(old) or identifier_shape(old) is not None:
         raise PeelError("what is to be mapped does not look like a code.", file=contract.name, column=column)
+    is_mapped = old in mappings(connection, contract.feed).get(contract.name, {}).get(column, {})
     _insert(
         connection,
         "map",
@@ -191,18 +204,20 @@ def map_code(
         value_from=old,
         value_to=new,
     )
-    return regate(connection, contract, column, old)
+    return _regate(connection, contract, column, old, is_mapped)
 
 
-def regate(connection: psycopg.Connection, contract: Contract, column: str, old: str) -> int:
-    """Have the deliveries gated again in which a code was quarantined; how many."""
+def _regate(connection: psycopg.Connection, contract: Contract, column: str, old: str, is_mapped: bool) -> int:
+    """Have the deliveries gated again in which a code was quarantined, or read as another; how many."""
     quarantine = contract.relation("quarantine")
     return connection.execute(
-        f"update audit.delivery d set state = 'landed' where d.feed = %s and d.state not in ('landed')"
+        f"update audit.delivery d set state = 'landed' where d.feed = %(feed)s and d.state <> 'landed'"
         f" and d.business_date > coalesce((select b.business_date from audit.baseline b where b.feed = d.feed),"
-        f" '-infinity') and exists (select from {quarantine} q where q.delivery_id = d.delivery_id"
-        f' and q."{column}" = %s)'.encode(),
-        (contract.feed, old),
+        f" '-infinity') and (exists (select from {quarantine} q where q.delivery_id = d.delivery_id"
+        f' and q."{column}" = %(old)s) or %(is_mapped)s and exists (select from audit.gate_result g'
+        f" where g.delivery_id = d.delivery_id and g.table_name = %(table)s and g.column_name = %(column)s"
+        f" and g.rule = '{ledger.MAPPED}'))".encode(),
+        {"feed": contract.feed, "old": old, "is_mapped": is_mapped, "table": contract.name, "column": column},
     ).rowcount
 
 
@@ -237,7 +252,9 @@ def on_rows(connection: psycopg.Connection, feed: str) -> dict[tuple[str, str], 
 
 
 @dataclass(frozen=True)
-class _Delivery:
+class Found:
+    """A delivery that a person named."""
+
     delivery_id: str
     feed: str
     business_date: dt.date
@@ -247,28 +264,50 @@ class _Delivery:
 
     @property
     def name(self) -> str:
+        """The delivery as people know it: its business date and number."""
         return f"{self.business_date}/{self.seq}"
 
 
-def _delivery(connection: psycopg.Connection, delivery_id: str) -> _Delivery:
+def find(connection: psycopg.Connection, delivery_id: str) -> Found:
+    """The delivery a person names by its id, or by enough of its beginning.
+
+    Raises:
+        PeelError: there is none, or several.
+    """
     rows = connection.execute(
         "select delivery_id, feed, business_date, seq, source_sha256, state from audit.delivery"
         " where starts_with(delivery_id, %s) limit 2",
         (delivery_id,),
     ).fetchall()
     if len(rows) != 1 or len(delivery_id) < 4:
-        what = "no delivery has that id." if not rows else "that id fits several deliveries."
+        what = "that id fits several deliveries." if rows else "no delivery has that id."
         raise PeelError(what, delivery=delivery_id[:12], do="`peel deliveries` lists them.")
-    found = _Delivery(*rows[0])
-    baseline = ledger.baseline(connection, found.feed)
-    if baseline is not None and found.business_date <= baseline:
-        raise PeelError(
-            f"history to {baseline} is the baseline; nothing before it can be decided any more.",
-            feed=found.feed,
-            delivery=found.name,
-            rule="baseline",
-        )
+    return Found(*rows[0])
+
+
+def _to_be_decided(connection: psycopg.Connection, delivery_id: str) -> Found:
+    found = find(connection, delivery_id)
+    refuse_before_baseline(connection, found.feed, found.business_date, found.name)
     return found
+
+
+def refuse_before_baseline(
+    connection: psycopg.Connection, feed: str, business_date: dt.date, delivery: str | None = None
+) -> None:
+    """Refuse to touch what history stands on without the landing store.
+
+    Raises:
+        PeelError: the date is the baseline's or lies before it.
+    """
+    baseline = ledger.baseline(connection, feed)
+    if baseline is not None and business_date <= baseline:
+        raise PeelError(
+            f"history to {baseline} is the baseline; nothing up to it can be replayed or decided any more.",
+            feed=feed,
+            delivery=delivery,
+            rule="baseline",
+            do="Have the source deliver what is to be corrected under a later business date.",
+        )
 
 
 def _insert(connection: psycopg.Connection, kind: str, feed: str, signed: Signed, **more: object) -> None:

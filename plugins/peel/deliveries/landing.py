@@ -8,6 +8,7 @@ between, the next run does it again and comes to the same bytes.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 from collections.abc import Iterator
@@ -46,8 +47,13 @@ class LandReport:
     refused: list[str] = field(default_factory=list)
 
 
-def land_feed(settings: Settings, feed: Feed) -> LandReport:
+def land_feed(settings: Settings, feed: Feed, only: frozenset[str] | None = None) -> LandReport:
     """Land every delivery of a feed that is not landed yet, oldest first.
+
+    Args:
+        settings: the installation.
+        feed: the feed.
+        only: names of the offers to look at; all of them if left out.
 
     Raises:
         ConfigurationError: the HMAC keys are not those of earlier deliveries.
@@ -66,7 +72,7 @@ def land_feed(settings: Settings, feed: Feed) -> LandReport:
             if offer.unchanged:
                 ledger.record_probe(connection, feed.name, "unchanged")
                 continue
-            if known.fingerprints.get(offer.name) == offer.fingerprint:
+            if known.fingerprints.get(offer.name) == offer.fingerprint or not (only is None or offer.name in only):
                 continue
             if offer.business_date is None or offer.seq is None:
                 what = "the folder's name is no business date (YYYY-MM-DD) with a number."
@@ -139,13 +145,30 @@ def _land(
             ledger.record_refused(connection, delivery, str(refusal), refusal.rule or "landing")
     else:
         refusal = None  # taken in or refused before, and unchanged: already reported
-        if state == "refused":
+        if manifest is not None and _is_lost(settings, connection, delivery):
+            try:
+                tables = _store(settings, connection, feed, source, offer, manifest, hashes, delivery_id, keys)
+                ledger.record_landed_again(connection, delivery_id, feed, tables, keys.land_epoch)
+            except DeliveryRefused as error:
+                refusal = error
+        elif state == "refused":
             delivery_id = ""
     ledger.remember_folder(connection, feed.name, offer.name, offer.fingerprint, delivery.delivery_id)
     moments.before("landed commit")
     connection.commit()
     moments.after("landed commit")
     return (delivery_id or None), (str(refusal) if refusal else None)
+
+
+def _is_lost(settings: Settings, connection: psycopg.Connection, delivery: ledger.Delivery) -> bool:
+    """Whether a delivery was landed, and its folder is gone though it ought to be there."""
+    if not ledger.is_landed(connection, delivery.delivery_id):
+        return False
+    baseline = ledger.baseline(connection, delivery.feed)
+    if baseline is not None and delivery.business_date <= baseline:
+        return False
+    place = (delivery.feed, delivery.business_date, delivery.seq, delivery.delivery_id)
+    return not store.folder(settings, *place).is_dir()
 
 
 def _refuse_before_baseline(connection: psycopg.Connection, feed: Feed, manifest: Manifest) -> None:
@@ -373,3 +396,40 @@ def _steps(
         (header.index(name), conversion(column, keys, landed.counts, overlap))
         for name, column in zip(wanted, contract.columns, strict=True)
     ]
+
+
+def look_again(settings: Settings, feed: Feed, since: dt.date) -> LandReport:
+    """Look again at what the source still has of deliveries that do not stand in the landing store.
+
+    A delivery refused while landing is taken off the ledger and landed as if it came now; if it is still unfit,
+    it is refused again. One whose landing folder was removed, as a damaged one is, is landed again as it was.
+
+    Args:
+        settings: the installation.
+        feed: the feed.
+        since: the first business date.
+
+    Raises:
+        SourceUnavailable: the source could not be reached; nothing was changed.
+    """
+    with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
+        refused = ledger.refused_while_landing(connection, feed.name, since)
+        lost = {
+            path: delivery_id
+            for path, delivery_id, date, seq in ledger.landed_from(connection, feed.name, since)
+            if not store.folder(settings, feed.name, date, seq, delivery_id).is_dir()
+        }
+        if not refused and not lost:
+            return LandReport()
+        with closing(source_of(settings, feed)) as source:
+            offered = {offer.name for offer in source.offers(feed, known_of(connection, feed)) if offer.is_complete}
+        for path, delivery_id in refused.items():
+            if path in offered:
+                connection.execute("select audit.forget_never_landed(%s)", (delivery_id,))
+        for path in lost:
+            if path in offered:
+                ledger.forget_folder(connection, feed.name, path)
+        moments.before("forgotten commit")
+        connection.commit()
+        moments.after("forgotten commit")
+    return land_feed(settings, feed, frozenset(offered & {*refused, *lost}))

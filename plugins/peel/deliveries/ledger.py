@@ -20,6 +20,9 @@ LANDING_RULES = ("identifier_form", "undeclared_column", "encoding_cp1252", "byt
 SEVERITY = {"refuse": "critical", "quarantine": "warning", "warn": "info"}
 """How what follows from a failure reads in Great Expectations and in the audit."""
 
+MAPPED = "mapped_code"
+"""Warning of the gate: values of a column were read as another code, as a person decided."""
+
 ACCEPTANCE_RULES = ("volume", "quarantine_limit", "approval", "freshness")
 """Rules that depend on what was accepted before; acceptance evaluates them, not the gate."""
 
@@ -168,6 +171,40 @@ def record_crosswalk(connection: psycopg.Connection, pairs: Mapping[str, str]) -
         )
 
 
+def is_landed(connection: psycopg.Connection, delivery_id_: str) -> bool:
+    """Whether a delivery came as far as the landing store."""
+    row = connection.execute(
+        "select exists (select from audit.delivery_table where delivery_id = %s)", (delivery_id_,)
+    ).fetchone()
+    return row == (True,)
+
+
+def landed_from(connection: psycopg.Connection, feed: str, since: dt.date) -> list[tuple[str, str, dt.date, int]]:
+    """Deliveries that were landed: the offer they came as, their id, business date and number."""
+    return connection.execute(
+        "select f.path, d.delivery_id, d.business_date, d.seq from audit.delivery d"
+        " join audit.source_folder f using (feed, delivery_id) where d.feed = %s and d.business_date >= %s"
+        " and exists (select from audit.delivery_table t where t.delivery_id = d.delivery_id)",
+        (feed, since),
+    ).fetchall()
+
+
+def refused_while_landing(connection: psycopg.Connection, feed: str, since: dt.date) -> dict[str, str]:
+    """Deliveries that never came into the landing store: the id of each by the offer it came as."""
+    rows = connection.execute(
+        "select f.path, d.delivery_id from audit.delivery d join audit.source_folder f using (feed, delivery_id)"
+        " where d.feed = %s and d.business_date >= %s and d.state = 'refused'"
+        " and not exists (select from audit.delivery_table t where t.delivery_id = d.delivery_id)",
+        (feed, since),
+    )
+    return dict(rows.fetchall())
+
+
+def forget_folder(connection: psycopg.Connection, feed: str, path: str) -> None:
+    """Have an offer looked at again."""
+    connection.execute("delete from audit.source_folder where feed = %s and path = %s", (feed, path))
+
+
 def record_probe(connection: psycopg.Connection, feed: str, outcome: str) -> None:
     """Note that a source was asked and had nothing new: it is fresh though nothing came."""
     connection.execute(
@@ -253,6 +290,25 @@ def record_landed(
             _warn(connection, delivery.delivery_id, file.table, "", rule, landed.rows, count)
         for name in landed.undeclared:
             _warn(connection, delivery.delivery_id, file.table, name[:60], "undeclared_column", None, 1)
+
+
+def record_landed_again(
+    connection: psycopg.Connection, delivery_id_: str, feed: Feed, tables: dict[str, Landed], land_epoch: int
+) -> None:
+    """Record what a delivery came to that was landed from its source a second time; it is to be gated again."""
+    for contract in feed.contracts:
+        if contract.name in tables:
+            landed = tables[contract.name]
+            connection.execute(
+                "update audit.delivery_table set landed_sha256 = %s, rows = %s, land_epoch = %s"
+                " where delivery_id = %s and table_name = %s",
+                (landed.sha256, landed.rows, land_epoch, delivery_id_, contract.name),
+            )
+    lines = "".join(f"{name} {tables[name].sha256}\n" for name in sorted(tables))
+    connection.execute(
+        "update audit.delivery set landed_sha256 = %s, state = 'landed' where delivery_id = %s",
+        (hashlib.sha256(lines.encode()).hexdigest(), delivery_id_),
+    )
 
 
 def record_refused(connection: psycopg.Connection, delivery: Delivery, reason: str, rule: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def load_table(
     person_keys: Callable[[pa.StringArray], pa.StringArray],
     stones: tombstones.Stones,
     mappings: Mapping[str, Mapping[str, str]],
+    mapped: Counter[str] | None = None,
 ) -> frozenset[str]:
     """Make ``delivery.<table>__<delivery_id>`` from a landed table, in the caller's transaction.
 
@@ -37,6 +39,7 @@ def load_table(
         person_keys: the second layer of pseudonym.
         stones: whose rows must not be taken in, whatever the object holds.
         mappings: codes that a person decided are to be read as others, by column.
+        mapped: takes the number of values so read, by column.
 
     Returns:
         Typed columns of which every value plainly has its type, so that nobody need ask again. ``_row``
@@ -62,6 +65,8 @@ def load_table(
     ):
         for landed in batches:
             batch = stones.removed_from(landed)
+            if mapped is not None:
+                mapped.update(_mapped(batch, mappings))
             values = {
                 column.name: person_keys(array) if column.identifier else _read_as(array, mappings.get(column.name))
                 for column, array in zip(contract.columns, batch.columns[1:], strict=True)
@@ -77,6 +82,13 @@ def _read_as(values: pa.StringArray, codes: Mapping[str, str] | None) -> pa.Stri
     for old, new in (codes or {}).items():
         values = pc.if_else(pc.equal(values, old), new, values)
     return values
+
+
+def _mapped(batch: pa.RecordBatch, mappings: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """How many values are read as another code, by column."""
+    codes = {column: pa.array(list(of_column), pa.string()) for column, of_column in mappings.items()}
+    names = [name for name in codes if name in batch.schema.names]
+    return {name: pc.sum(pc.is_in(batch.column(name), value_set=codes[name])).as_py() or 0 for name in names}
 
 
 Spellings = dict[str, tuple[pa.StringArray, pa.StringArray]]

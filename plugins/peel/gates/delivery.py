@@ -8,12 +8,13 @@ input was gated before takes over what was found then.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from dataclasses import dataclass, field
 
 import psycopg
 
 from peel import moments
-from peel.contracts import Contract, Feed
+from peel.contracts import Contract, Feed, Rule
 from peel.deliveries import decisions, ledger, store, tombstones
 from peel.deliveries.inputs import gate_input
 from peel.deliveries.loading import gate_view, load_table
@@ -83,6 +84,7 @@ class _Gating:
         found = {} if again else {c.name: self._before(c, inputs[c.name]) for c in contracts}
         asked = [contract for contract in contracts if found.get(contract.name) is None]
         needed = {name for contract in asked for name in (contract.name, *contract.referred)}
+        self.mapped: dict[str, Counter[str]] = {contract.name: Counter() for contract in contracts}
         sure = {
             contract.name: load_table(
                 self.connection,
@@ -92,6 +94,7 @@ class _Gating:
                 self.keys.person_keys(self.crosswalk),
                 tombstones.stones(self.connection, self.feed, contract, self.keys),
                 self.mappings.get(contract.name, {}),
+                self.mapped[contract.name],
             )
             for contract in contracts
             if contract.name in needed
@@ -212,6 +215,10 @@ class _Gating:
         )
         for outcome in outcomes:
             _result(gate, self.delivery_id, contract.name, outcome)
+        for column, count in self.mapped[contract.name].items():
+            if count:
+                rule = Rule(ledger.MAPPED, "", {}, "warn", column)
+                _result(gate, self.delivery_id, contract.name, Outcome(rule, False, rows, count, None))
         gate.execute(
             "update audit.delivery_table set accepted = %s, quarantined = %s, refused_by = %s, key_unreadable = %s"
             " where delivery_id = %s and table_name = %s",

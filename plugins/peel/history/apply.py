@@ -7,9 +7,11 @@ landed deliveries from there on are applied again. All of a feed's tables in one
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg
 
@@ -34,6 +36,8 @@ class ApplyReport:
     Attributes:
         applied: deliveries newly applied, by (table, delivery).
         opened: versions opened, by table.
+        closed: versions closed, by table.
+        taken_back: versions that were unmade or reopened first, so that dates could be applied again, by table.
         refused: one line for each delivery newly refused.
         waiting: deliveries that wait for a missing link.
         missing_link: the link they wait for.
@@ -43,20 +47,31 @@ class ApplyReport:
     applied: int = 0
     opened: dict[str, int] = field(default_factory=dict)
     closed: dict[str, int] = field(default_factory=dict)
+    taken_back: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     waiting: int = 0
     missing_link: str | None = None
     states: dict[str, int] = field(default_factory=dict)
 
 
-def apply_feed(settings: Settings, feed: Feed) -> ApplyReport:
+def apply_feed(
+    settings: Settings, feed: Feed, decide: Callable[[psycopg.Connection], object] | None = None
+) -> ApplyReport:
     """Bring a feed's history in line with what was delivered and decided.
 
+    Args:
+        settings: the installation.
+        feed: the feed.
+        decide: writes a person's decision first, in the same transaction: a decision whose consequences
+            history cannot take is not made at all.
+
     Raises:
-        PeelError: a landed file is damaged or the database refused; history is as before.
+        PeelError: a landed file is damaged, the decision cannot be or the database refused; history is as before.
     """
     report = ApplyReport()
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
+        if decide is not None:
+            decide(connection)
         deliveries = _deliveries(connection, feed)
         keys = load_keys(settings, create=False) if deliveries else None
         ensure_tables(connection, feed.contracts)
@@ -67,7 +82,9 @@ def apply_feed(settings: Settings, feed: Feed) -> ApplyReport:
                 apply.fold(contract, resolution.folds[contract.name])
         else:
             resolution = acceptance.resolve([], feed.tables)
-        _record(connection, feed, resolution, report)
+        baseline = ledger.baseline(connection, feed.name)
+        settled = {d.delivery_id for d in deliveries if baseline is not None and d.business_date <= baseline}
+        _record(connection, feed, resolution, report, settled)
         _record_freshness(connection, feed, deliveries)
         moments.before("applied commit")
         connection.commit()
@@ -149,6 +166,8 @@ class _Applying:
         self.on_rows = decisions.on_rows(connection, feed.name)
         self.mappings = decisions.mappings(connection, feed.name)
         self.crosswalk = ledger.crosswalk(connection)
+        self.baseline = ledger.baseline(connection, feed.name)
+        self.loaded: set[tuple[str, str]] = set()
         self.sources: dict[str, str] = {}
         self.inputs: dict[tuple[str, str], tuple[str, int]] = {}
         for delivery_id, source, table, gate_input, quarantined in connection.execute(
@@ -161,14 +180,32 @@ class _Applying:
             self.inputs[delivery_id, table] = (gate_input or "", quarantined)
 
     def resolve(self, deliveries: list[acceptance.Delivery]) -> acceptance.Resolution:
-        """Which deliveries hold, and in what order."""
+        """Which deliveries hold, and in what order; what became of one up to the baseline is settled for good."""
+        settled = self._settled()
+        accepted_anyway = set(self.accepted_anyway)
+        for place, delivery in enumerate(deliveries):
+            if settled.get(delivery.delivery_id) == "refused":
+                accepted_anyway.discard(delivery.source_sha256)
+                deliveries[place] = dataclasses.replace(delivery, refused_by=("baseline",))
+            elif delivery.delivery_id in settled:
+                accepted_anyway.add(delivery.source_sha256)
         return acceptance.resolve(
             deliveries,
             self.feed.tables,
-            accepted_anyway=self.accepted_anyway,
+            accepted_anyway=frozenset(accepted_anyway),
             bridges=self.bridges,
             look_back=self,
         )
+
+    def _settled(self) -> dict[str, str]:
+        """State of each delivery up to the baseline: a contract that has changed since cannot change it."""
+        if self.baseline is None:
+            return {}
+        rows = self.connection.execute(
+            "select delivery_id, state from audit.delivery where feed = %s and business_date <= %s",
+            (self.feed.name, self.baseline),
+        )
+        return dict(rows.fetchall())
 
     def held_before(self, delivery: acceptance.Delivery, previous: acceptance.Delivery, table: str) -> int:
         """Quarantined rows that the predecessor brought too for the same rules, by key or word for word."""
@@ -185,7 +222,9 @@ class _Applying:
 
     def findings(self, delivery: acceptance.Delivery, previous: acceptance.Delivery) -> Sequence[acceptance.Finding]:
         """Hold a delivery's tables against those of its predecessor; what was found before is remembered."""
-        found = []
+        found: list[acceptance.Finding] = []
+        if self.baseline is not None and delivery.business_date <= self.baseline:
+            return found
         for contract in self.feed.contracts:
             mine = self.inputs.get((delivery.delivery_id, contract.name))
             theirs = self.inputs.get((previous.delivery_id, contract.name))
@@ -216,6 +255,8 @@ class _Applying:
             key,
         ).fetchone()
         if row is None:
+            if not self._can_be_loaded(contract, previous):
+                return None
             for each in (delivery_id, previous):
                 self.ensure_loaded(contract, each)
             views = [_gate_view_name(contract, each) for each in (delivery_id, previous)]
@@ -229,6 +270,21 @@ class _Applying:
             return number
         return None if row[0] is None else float(row[0])
 
+    def _can_be_loaded(self, contract: Contract, delivery_id: str) -> bool:
+        """Whether a delivery's table is there still: of one up to the baseline it need not be."""
+        if self.baseline is None:
+            return True
+        date, path = self._landed(contract, delivery_id)
+        return date > self.baseline or path.is_file()
+
+    def _landed(self, contract: Contract, delivery_id: str) -> tuple[dt.date, Path]:
+        found = self.connection.execute(
+            "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
+        ).fetchone()
+        assert found is not None
+        folder = store.folder(self.settings, self.feed.name, found[0], found[1], delivery_id)
+        return found[0], folder / f"{contract.name}{store.SUFFIX}"
+
     def fold(self, contract: Contract, wanted: tuple[tuple[dt.date, str], ...]) -> None:
         """Make a history table the fold of a list: back to the first date that differs, and on from there."""
         wanted = tuple(entry for entry in wanted if (entry[1], contract.name) in self.inputs)
@@ -240,6 +296,7 @@ class _Applying:
                 (contract.name,),
             )
         ]
+        target = self._on_the_baseline(contract, standing, target)
         same = 0
         while same < min(len(standing), len(target)) and standing[same] == target[same]:
             same += 1
@@ -250,7 +307,8 @@ class _Applying:
         while same and target[same - 1][0] >= back_to:
             same -= 1
         if len(standing) > same:
-            _take_back(self.connection, contract, back_to)
+            taken_back = _take_back(self.connection, contract, back_to)
+            self.report.taken_back[contract.name] = self.report.taken_back.get(contract.name, 0) + taken_back
         self.connection.execute(
             "delete from audit.applied where table_name = %s and position > %s", (contract.name, same)
         )
@@ -269,6 +327,29 @@ class _Applying:
                 " values (%s, %s, %s, %s, %s)",
                 (contract.name, position, date, delivery_id, content),
             )
+
+    def _on_the_baseline(
+        self, contract: Contract, standing: list[tuple[dt.date, str, str]], target: list[tuple[dt.date, str, str]]
+    ) -> list[tuple[dt.date, str, str]]:
+        """A list that begins as history stands up to the baseline: nothing before it is ever taken back.
+
+        Raises:
+            PeelError: the list would bring a delivery into history before the baseline.
+        """
+        if self.baseline is None:
+            return target
+        settled = [entry for entry in standing if entry[0] <= self.baseline]
+        new = {entry[1] for entry in target if entry[0] <= self.baseline} - {entry[1] for entry in settled}
+        if new and contract.mode == "delta":
+            raise PeelError(
+                f"history to {self.baseline} is the baseline, and this would change what was known before it.",
+                feed=self.feed.name,
+                file=contract.name,
+                rule="baseline",
+                count=len(new),
+                do="Have the source deliver what is missing under a later business date.",
+            )
+        return settled + [entry for entry in target if entry[0] > self.baseline]
 
     def content(self, contract: Contract, delivery_id: str) -> str:
         """What a delivery's table brings: what was gated, and what a person decided about its rows."""
@@ -292,19 +373,21 @@ class _Applying:
         view, table = _gate_view_name(contract, delivery_id), contract.relation("delivery", delivery_id)
         row = self.connection.execute("select to_regclass(%s)", (view,)).fetchone()
         if row is not None and row[0] is not None:
-            # A table without a write-ahead log comes back empty from a crash.
+            if (contract.name, delivery_id) in self.loaded:
+                return
+            # A table without a write-ahead log comes back empty from a crash; one that was kept from an
+            # earlier night may be of an earlier contract.
             full = self.connection.execute(f"select exists (select from {table})".encode()).fetchone()
-            rows = self.connection.execute(
-                "select accepted + quarantined from audit.delivery_table where delivery_id = %s and table_name = %s",
+            gated = self.connection.execute(
+                "select accepted + quarantined, contract_checksum from audit.delivery_table"
+                " where delivery_id = %s and table_name = %s",
                 (delivery_id, contract.name),
             ).fetchone()
-            if full == (True,) or rows == (0,):
+            assert gated is not None
+            if (full == (True,) or gated[0] == 0) and gated[1] == contract.checksum:
                 return
-        found = self.connection.execute(
-            "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
-        ).fetchone()
-        assert found is not None
-        folder = store.folder(self.settings, self.feed.name, found[0], found[1], delivery_id)
+        self.loaded.add((contract.name, delivery_id))
+        folder = self._landed(contract, delivery_id)[1].parent
         contracts = {one.name: one for one in self.feed.contracts}
         relations = self.feed.relations(delivery_id)
         for name in (contract.name, *sorted(contract.referred)):
@@ -326,11 +409,11 @@ def _gate_view_name(contract: Contract, delivery_id: str) -> str:
     return f'{contract.relation("delivery", delivery_id)[:-1]}_gate"'
 
 
-def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date) -> None:
-    """Undo everything known from a date on, in history and quarantine."""
+def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date) -> int:
+    """Undo everything known from a date on, in history and quarantine; versions unmade or reopened."""
     history, quarantine = contract.relation("history"), contract.relation("quarantine")
-    connection.execute(f"delete from {history} where known_from >= %s".encode(), (date,))
-    connection.execute(f"update {history} set known_to = null where known_to >= %s".encode(), (date,))
+    count = connection.execute(f"delete from {history} where known_from >= %s".encode(), (date,)).rowcount
+    count += connection.execute(f"update {history} set known_to = null where known_to >= %s".encode(), (date,)).rowcount
     connection.execute(
         f"update {quarantine} set applied_on = null, resolved_on = null, resolution = null"
         f" where applied_on >= %s".encode(),
@@ -340,6 +423,7 @@ def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date
         f"update {quarantine} set resolved_on = null, resolution = null where resolved_on >= %s".encode(),
         (date,),
     )
+    return count
 
 
 def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, delivery_id: str) -> tuple[int, int]:
@@ -430,12 +514,20 @@ def _settle_quarantine(
     )
 
 
-def _record(connection: psycopg.Connection, feed: Feed, resolution: acceptance.Resolution, report: ApplyReport) -> None:
-    """Write the verdicts to the ledger."""
+def _record(
+    connection: psycopg.Connection,
+    feed: Feed,
+    resolution: acceptance.Resolution,
+    report: ApplyReport,
+    settled: set[str],
+) -> None:
+    """Write the verdicts to the ledger, but for those the baseline has settled."""
     before: dict[str, str] = dict(
         connection.execute("select delivery_id, state from audit.delivery where feed = %s", (feed.name,)).fetchall()
     )
     for delivery_id, verdict in resolution.verdicts.items():
+        if delivery_id in settled:
+            continue
         reason = verdict.reason
         if verdict.state == "refused":
             reason = _refusal_line(connection, feed, delivery_id, verdict)
@@ -539,10 +631,25 @@ def _refusal_line(connection: psycopg.Connection, feed: Feed, delivery_id: str, 
     )
 
 
-def drop_delivery_tables(connection: psycopg.Connection, feed: Feed) -> None:
-    """Delivery tables are working copies: once applied or replaced, the landing store has them."""
-    done = set(ledger.in_state(connection, feed.name, "applied", "replaced"))
-    tables = {contract.relation("delivery", name): name for name in done for contract in feed.contracts}
+def drop_delivery_tables(connection: psycopg.Connection, feed: Feed, also: Iterable[str] = ()) -> int:
+    """Drop working copies: once applied or replaced, the landing store has them; how many.
+
+    Of the newest applied delivery, tables that the next one is compared with are kept.
+
+    Args:
+        connection: as ``peel_ingest``.
+        feed: the feed.
+        also: ids of other deliveries whose tables go, such as those refused long ago.
+    """
+    applied = ledger.in_state(connection, feed.name, "applied")
+    done = {*applied, *ledger.in_state(connection, feed.name, "replaced"), *also}
+    tables = {
+        contract.relation("delivery", name): name
+        for name in done
+        for contract in feed.contracts
+        if not (contract.look_back and name in applied[-1:])
+    }
+    dropped = 0
     standing = connection.execute(
         "select format('%s.%I', relnamespace::regnamespace, relname) from pg_class where relkind = 'r'"
         " and relnamespace in ('delivery'::regnamespace, 'sensitive'::regnamespace)"
@@ -552,3 +659,5 @@ def drop_delivery_tables(connection: psycopg.Connection, feed: Feed) -> None:
         relation = names.get(name.replace('"', ""))
         if relation is not None:
             connection.execute(f"drop table {relation} cascade".encode())
+            dropped += 1
+    return dropped

@@ -30,6 +30,7 @@ from peel.settings import Settings
 SIMULATE = "simulate_deliveries"
 BUILD = "build_warehouse"
 PUBLISH = "publish_release"
+MAINTAIN = "maintain_warehouse"
 _LOOK_EVERY = 1.0
 _DAGS_SECONDS = 120
 _WAKE_SECONDS = 20
@@ -96,8 +97,8 @@ class _Night:
 
     def run(self, is_switched: Callable[[], bool], simulated: bool) -> dict[str, Any]:
         wanted = [*([SIMULATE] if simulated else []), *self._ingests, BUILD, PUBLISH]
-        self._await_dags(wanted)
-        for dag_id in reversed(wanted):
+        self._await_dags([*wanted, MAINTAIN])
+        for dag_id in (MAINTAIN, *reversed(wanted)):
             self._api.set_paused(dag_id, paused=False)
         earlier = {run.run_id for run in self._api.runs([BUILD, PUBLISH]) if run.is_over}
         undrafted = self._lacks_draft()

@@ -37,6 +37,15 @@ def variable(feed: str) -> str:
     return f"PEEL_SOURCE_{feed.upper()}"
 
 
+def kind_of(feed: Feed) -> str:
+    """What kind of source a feed has: ``folder``, ``sftp``, ``s3``, ``database`` or ``nomis``; no more of its URL."""
+    scheme = os.environ.get(variable(feed.name), "file").partition("://")[0].lower()
+    if scheme.startswith("sql+"):
+        return "database"
+    known = {"": "folder", "file": "folder", "sftp": "sftp", "s3": "s3", "nomis+https": "nomis", "nomis+http": "nomis"}
+    return known.get(scheme, "unknown source")
+
+
 def source_of(settings: Settings, feed: Feed) -> Source:
     """A feed's connector; it connects when it is asked.
 

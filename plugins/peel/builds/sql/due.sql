@@ -99,6 +99,17 @@ from contents
 cross join asked
 left join audit.switched_build as switched on true
 where
-    coalesce(switched.deliveries, '{}') <> contents.deliveries
-    or coalesce(switched.decisions, '{}') <> contents.decisions
-    or coalesce(switched.checksum, '') <> asked.checksum
+    (
+        coalesce(switched.deliveries, '{}') <> contents.deliveries
+        or coalesce(switched.decisions, '{}') <> contents.decisions
+        or coalesce(switched.checksum, '') <> asked.checksum
+    )
+    -- Readers are not taken back to an older night while a replay has newer ones on their way.
+    and not exists (
+        select 1
+        from audit.delivery as d
+        where
+            contents.business_date < switched.business_date
+            and d.business_date <= switched.business_date
+            and d.state in ('landed', 'gated')
+    )
