@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from peel import moments
 from peel.contracts import contracts
 from peel.errors import ConfigurationError, PeelError
 from peel.settings import Settings
@@ -106,7 +107,9 @@ def build(settings: Settings, build_id: str, variables: Mapping[str, Any]) -> No
         raise PeelError("dbt built nothing at all.", rule="dbt", do=advice)
     kept = manifest_path(settings, build_id)
     kept.parent.mkdir(parents=True, exist_ok=True)
+    moments.before("dbt manifest kept")
     shutil.copyfile(target / "manifest.json", kept)
+    moments.after("dbt manifest kept")
     for old in sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_MANIFESTS_KEPT]:
         old.unlink()
 

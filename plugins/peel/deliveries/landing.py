@@ -19,7 +19,6 @@ from typing import Any, BinaryIO
 import psycopg
 import pyarrow as pa
 
-from peel import moments
 from peel.contracts import Contract, Feed
 from peel.deliveries import erasure, ledger, store
 from peel.deliveries.columns import Conversion, conversion
@@ -139,9 +138,7 @@ def _land(
         if state == "refused":
             delivery_id = ""
     ledger.remember_folder(connection, feed.name, offer.name, offer.fingerprint, delivery.delivery_id)
-    moments.before("landed commit")
     connection.commit()
-    moments.after("landed commit")
     return (delivery_id or None), (str(refusal) if refusal else None)
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from peel import moments
 from peel.contracts import Contract, Feed
 from peel.deliveries import decisions, ledger, store
 from peel.deliveries.loading import gate_view, load_table
@@ -96,9 +95,7 @@ class _Gating:
         }
         relations = self.feed.relations(self.delivery_id)
         views = {c.name: gate_view(self.connection, c, self.delivery_id, relations, sure[c.name]) for c in asked}
-        moments.before("delivery tables commit")
         self.connection.commit()
-        moments.after("delivery tables commit")
         outcomes = {contract.name: _suite(self.settings, contract, views[contract.name]) for contract in asked}
         with connect(self.settings, "gate") as gate:
             for contract in contracts:
@@ -115,8 +112,6 @@ class _Gating:
                     (inputs[contract.name], contract.version, contract.checksum, self.delivery_id, contract.name),
                 )
             gate.execute("update audit.delivery set state = 'gated' where delivery_id = %s", (self.delivery_id,))
-            moments.before("gated commit")
-        moments.after("gated commit")
         report.gated.append(self.delivery_id)
 
     def _input(self, contract: Contract) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from peel import moments
 from peel.contracts import Contract, Feed, LookBack
 from peel.deliveries import acceptance, decisions, ledger, store
 from peel.deliveries.loading import gate_view, load_table
@@ -69,13 +68,9 @@ def apply_feed(settings: Settings, feed: Feed) -> ApplyReport:
             resolution = acceptance.resolve([], feed.tables)
         _record(connection, feed, resolution, report)
         _record_freshness(connection, feed, deliveries)
-        moments.before("applied commit")
         connection.commit()
-        moments.after("applied commit")
         drop_delivery_tables(connection, feed)
-        moments.before("delivery tables dropped commit")
         connection.commit()
-        moments.after("delivery tables dropped commit")
     return report
 
 
