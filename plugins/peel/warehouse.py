@@ -7,6 +7,7 @@ connection is made here, and every database error leaves here with its SQLSTATE 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,6 +20,9 @@ from peel import moments
 from peel.errors import ConfigurationError, PeelError
 from peel.secrets import secret
 from peel.settings import Settings
+
+# The driver logs errors that it does not raise in full, the server's CONTEXT with a row's text included.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 OWNER = "peel_owner"
 ROLES = ("peel_ingest", "peel_gate", "peel_transform", "peel_publish", "peel_analyst", "peel_bi")

@@ -270,17 +270,8 @@ class _Applying:
 
     def ensure_loaded(self, contract: Contract, delivery_id: str) -> None:
         """Bring a delivery's table back from the landing store where it has been dropped, or lost by a crash."""
-        view, table = _gate_view_name(contract, delivery_id), contract.relation("delivery", delivery_id)
-        row = self.connection.execute("select to_regclass(%s)", (view,)).fetchone()
-        if row is not None and row[0] is not None:
-            # A table without a write-ahead log comes back empty from a crash.
-            full = self.connection.execute(f"select exists (select from {table})".encode()).fetchone()
-            rows = self.connection.execute(
-                "select accepted + quarantined from audit.delivery_table where delivery_id = %s and table_name = %s",
-                (delivery_id, contract.name),
-            ).fetchone()
-            if full == (True,) or rows == (0,):
-                return
+        if self._stands(_gate_view_name(contract, delivery_id)) and self._is_whole(contract, delivery_id):
+            return
         found = self.connection.execute(
             "select business_date, seq from audit.delivery where delivery_id = %s", (delivery_id,)
         ).fetchone()
@@ -291,14 +282,26 @@ class _Applying:
         for name in (contract.name, *sorted(contract.referred)):
             mappings = self.mappings.get(name, {})
             path = folder / f"{name}{store.SUFFIX}"
-            if name != contract.name:
-                there = self.connection.execute("select to_regclass(%s)", (relations[name],)).fetchone()
-                if there is not None and there[0] is not None:
-                    continue
+            if name != contract.name and self._stands(relations[name]) and self._is_whole(contracts[name], delivery_id):
+                continue
             sure = load_table(self.connection, contracts[name], path, delivery_id, self.keys, mappings)
             if name == contract.name:
                 mine = sure
         gate_view(self.connection, contract, delivery_id, relations, mine)
+
+    def _stands(self, relation: str) -> bool:
+        row = self.connection.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+        return row == (True,)
+
+    def _is_whole(self, contract: Contract, delivery_id: str) -> bool:
+        """A table without a write-ahead log comes back empty from a crash."""
+        table = contract.relation("delivery", delivery_id)
+        full = self.connection.execute(f"select exists (select from {table})".encode()).fetchone()
+        rows = self.connection.execute(
+            "select accepted + quarantined from audit.delivery_table where delivery_id = %s and table_name = %s",
+            (delivery_id, contract.name),
+        ).fetchone()
+        return full == (True,) or rows == (0,)
 
 
 def _gate_view_name(contract: Contract, delivery_id: str) -> str:
@@ -311,8 +314,8 @@ def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date
     connection.execute(f"delete from {history} where known_from >= %s".encode(), (date,))
     connection.execute(f"update {history} set known_to = null where known_to >= %s".encode(), (date,))
     connection.execute(
-        f"update {quarantine} set applied_on = null, resolved_on = null, resolution = null"
-        f" where applied_on >= %s".encode(),
+        f"update {quarantine} set applied_on = null, resolved_on = null, resolution = null,"
+        f" is_readmitted = false, is_discarded = false where applied_on >= %s".encode(),
         (date,),
     )
     connection.execute(
