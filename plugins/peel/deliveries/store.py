@@ -120,6 +120,15 @@ def being_written(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sweep(settings: Settings, feed: str) -> None:
+    """Remove what a killed landing left half written; under the feed's lock, so that nobody is writing.
+
+    The same delivery writes over it, but a source may have replaced the delivery meanwhile.
+    """
+    for leftover in (settings.landing / feed).glob("*/*/.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def link(source: Path, target: Path) -> None:
     """Let an unchanged table stand in a second delivery at no cost; objects are only ever replaced, not changed."""
     try:
