@@ -155,6 +155,23 @@ def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]
     return writer.rows, writer.sha256
 
 
+def hold(path: Path, sha256: str) -> None:
+    """Hold a landed table against the hash it was recorded under: a packed file has no checksum of its own.
+
+    Raises:
+        PeelError: the object is missing or damaged.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+            while block := packed.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror or type(error).__name__})") from None
+    if digest.hexdigest() != sha256:
+        raise damaged(path, "it is not what was landed")
+
+
 @contextmanager
 def opened(path: Path, names: Sequence[str]) -> Iterator[Iterator[pa.RecordBatch]]:
     """Open a landed table; batches of the text columns asked for, null where a field is empty.
