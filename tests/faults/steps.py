@@ -81,7 +81,6 @@ def environment_of(settings: Any) -> dict[str, str]:
 
 
 def _serve() -> None:
-    import great_expectations.expectations
     import psycopg2  # noqa: F401
 
     import peel.builds.gate

@@ -11,7 +11,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tests.toys import DELTA, FULL, row
 pytestmark = pytest.mark.slow
 
 NIGHTS = (1, 2, 3)
+# Each of these runs; the first night of the second feed is killed nowhere, because it is the first feed's again.
 STEPS = tuple((night, feed, step) for night in NIGHTS for feed in ("toy", "drip") for step in ("land", "gate", "apply"))
 
 AUDIT = {
@@ -76,10 +77,10 @@ class Copies:
         self._owner = warehouse.parameters(server, "owner")
         self._names: list[str] = []
 
-    def make(self, template: str) -> str:
-        name = f"kill_{os.getpid()}_{len(self._names)}"
+    def make(self, template: str, name: str = "") -> str:
+        name = name or f"kill_{os.getpid()}_{len(self._names)}"
         self._names.append(name)
-        self._run(f"create database {name} template {template}")
+        self._run(f"create database {name} template {template} strategy file_copy")
         return name
 
     def drop(self, name: str) -> None:
@@ -200,9 +201,7 @@ def scenario(server: Settings) -> Iterator[Scenario]:
                 landing = folder / f"landing {before}"
                 shutil.copytree(settings.landing, landing)
                 record = folder / f"moments {before}"
-                answer = steps.run(
-                    environment_of(now) | {"PEEL_MOMENTS": str(record)}, step, feed, f"2026-01-0{night}"
-                )
+                answer = steps.run(environment_of(now) | {"PEEL_MOMENTS": str(record)}, step, feed, f"2026-01-0{night}")
                 assert answer.signal is None
                 assert (answer.error is None) == ((night, feed, step) != (3, "toy", "apply")), answer.error
                 moments = record.read_text("ascii").splitlines()
@@ -232,7 +231,7 @@ def test_the_scenario_has_what_goes_wrong_in_it(scenario: Scenario) -> None:
     assert all(last["tables"].values())
 
 
-@pytest.mark.parametrize(("night", "feed", "step"), STEPS)
+@pytest.mark.parametrize(("night", "feed", "step"), [one for one in STEPS if one[:2] != (1, "drip")])
 def test_a_step_killed_at_any_moment_and_run_again_ends_as_if_nothing_had_been(
     scenario: Scenario, night: int, feed: str, step: str
 ) -> None:
