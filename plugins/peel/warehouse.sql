@@ -123,7 +123,7 @@ create table if not exists audit.unusable_folder (
     seen_at timestamptz not null default clock_timestamp(),
     primary key (feed, path)
 );
-comment on table audit.unusable_folder is 'Each row is a source folder that names no delivery: its date or number is none, or its manifest never came';
+comment on table audit.unusable_folder is 'Each row is a source folder that cannot be landed as it is: no date or number, a day to come, no manifest';
 
 create table if not exists audit.key_epoch (
     key_name text not null check (key_name in ('land', 'warehouse')),

@@ -22,7 +22,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from peel import moments
 from peel.contracts import Contract, Feed
 from peel.deliveries import ledger, store, tombstones
 from peel.deliveries.behind import one_behind
@@ -32,6 +31,7 @@ from peel.deliveries.pseudonyms import Keys, keys_in_force
 from peel.errors import DeliveryRefused
 from peel.feeds.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, ManifestFile, read_manifest, source_sha256
 from peel.feeds.readers import READERS, Table, UnreadableFile
+from peel.london import due_at, now
 from peel.settings import Settings
 from peel.sources.archives import unpacked
 from peel.sources.base import FileAbsent, Known, Offer, Source
@@ -68,19 +68,20 @@ def land_feed(settings: Settings, feed: Feed, only: frozenset[str] | None = None
     ):
         keys = keys_in_force(settings, connection)
         known = known_of(connection, feed)
+        store.sweep(settings, feed.name)
+        noted: list[str] = []
         for offer in source.offers(feed, known):
             if offer.unchanged:
                 ledger.record_probe(connection, feed.name, "unchanged")
                 continue
             if known.fingerprints.get(offer.name) == offer.fingerprint or not (only is None or offer.name in only):
                 continue
-            if offer.business_date is None or offer.seq is None:
-                what = "the folder's name is no business date (YYYY-MM-DD) with a number."
-                refusal = DeliveryRefused(
-                    what, feed=feed.name, delivery=offer.name, rule="business_date", do="Rename or remove it."
-                )
-                if ledger.record_unusable(connection, feed.name, offer.name, str(refusal)):
-                    report.refused.append(str(refusal))
+            hindrance = _hindrance(feed, offer)
+            if hindrance is not None:
+                noted.append(offer.name)
+                is_new = ledger.record_unusable(connection, feed.name, offer.name, str(hindrance))
+                if is_new and hindrance.rule == "business_date":
+                    report.refused.append(str(hindrance))
                 continue
             if not offer.is_complete:
                 continue  # still arriving: the manifest comes last
@@ -89,7 +90,31 @@ def land_feed(settings: Settings, feed: Feed, only: frozenset[str] | None = None
                 report.refused.append(refused)
             elif delivery_id is not None:
                 report.landed.append(delivery_id)
+        ledger.forget_unusable(connection, feed.name, noted)
     return report
+
+
+def _hindrance(feed: Feed, offer: Offer) -> DeliveryRefused | None:
+    """Why an offer cannot be landed now, if a person should know.
+
+    Nothing here refuses a delivery: what becomes of it must not depend on when it is looked at. One for a day
+    that has not come waits for the day, one without a manifest for its manifest.
+    """
+
+    def line(rule: str, what: str, do: str) -> DeliveryRefused:
+        return DeliveryRefused(what, feed=feed.name, delivery=offer.name, rule=rule, do=do)
+
+    if offer.business_date is None or offer.seq is None:
+        what = "the folder's name is no business date (YYYY-MM-DD) with a number."
+        return line("business_date", what, "Rename or remove it.")
+    if offer.business_date > now().date():
+        what = "its business date has not come; it waits until then."
+        return line("future_date", what, "If the date is wrong, have it delivered under the right one.")
+    late = feed.due_time is not None and now() >= due_at(offer.business_date, feed.due_time)
+    if late and not offer.is_complete:
+        what = "its files are there, it is past its due time, and the manifest that comes last has not come."
+        return line("manifest_present", what, "Have the source deliver the manifest.")
+    return None
 
 
 def known_of(connection: psycopg.Connection, feed: Feed) -> Known:
@@ -154,9 +179,7 @@ def _land(
         elif state == "refused":
             delivery_id = ""
     ledger.remember_folder(connection, feed.name, offer.name, offer.fingerprint, delivery.delivery_id)
-    moments.before("landed commit")
     connection.commit()
-    moments.after("landed commit")
     return (delivery_id or None), (str(refusal) if refusal else None)
 
 
@@ -429,7 +452,5 @@ def look_again(settings: Settings, feed: Feed, since: dt.date) -> LandReport:
         for path in lost:
             if path in offered:
                 ledger.forget_folder(connection, feed.name, path)
-        moments.before("forgotten commit")
         connection.commit()
-        moments.after("forgotten commit")
     return land_feed(settings, feed, frozenset(offered & {*refused, *lost}))

@@ -79,14 +79,14 @@ def delivery_id(feed: str, business_date: dt.date, seq: int, source_sha256: str)
 def feed_lock(connection: psycopg.Connection, feed: str) -> Iterator[None]:
     """One process at a time works on a feed; the lock goes with the connection."""
     connection.execute("select pg_advisory_lock(hashtext('peel feed'), hashtext(%s))", (feed,))
-    connection.commit()
+    connection.rollback()  # the lock is the session's, not the transaction's: there is nothing to commit
     try:
         yield
     finally:
         if not connection.closed:
             connection.rollback()
             connection.execute("select pg_advisory_unlock(hashtext('peel feed'), hashtext(%s))", (feed,))
-            connection.commit()
+            connection.rollback()
 
 
 def state(connection: psycopg.Connection, delivery_id_: str) -> str | None:
@@ -242,13 +242,21 @@ def same_file(connection: psycopg.Connection, contract: Contract, sha256: str, l
 
 
 def record_unusable(connection: psycopg.Connection, feed: str, path: str, reason: str) -> bool:
-    """Note a folder that names no delivery; true when it was not noted before."""
-    inserted = connection.execute(
-        "insert into audit.unusable_folder (feed, path, reason) values (%s, %s, %s) on conflict do nothing",
+    """Note a folder that cannot be landed as it is; true when it was not noted so before."""
+    noted = connection.execute(
+        "insert into audit.unusable_folder as u (feed, path, reason) values (%s, %s, %s)"
+        " on conflict (feed, path) do update set reason = excluded.reason, seen_at = clock_timestamp()"
+        " where u.reason <> excluded.reason",
         (feed, path, reason),
     )
     connection.commit()
-    return inserted.rowcount == 1
+    return noted.rowcount == 1
+
+
+def forget_unusable(connection: psycopg.Connection, feed: str, noted: list[str]) -> None:
+    """Take back the notes on a feed's folders but those just noted: the others were put right or are gone."""
+    connection.execute("delete from audit.unusable_folder where feed = %s and path <> all(%s)", (feed, noted))
+    connection.commit()
 
 
 def record_landed(

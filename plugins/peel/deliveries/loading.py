@@ -48,6 +48,12 @@ def load_table(
     Raises:
         PeelError: the landed table is damaged.
     """
+    recorded = connection.execute(
+        "select landed_sha256 from audit.delivery_table where delivery_id = %s and table_name = %s",
+        (delivery_id, contract.name),
+    ).fetchone()
+    if recorded is not None:
+        store.hold(path, recorded[0])
     relation = contract.relation("delivery", delivery_id)
     names = [column.name for column in contract.columns]
     columns = ", ".join(f'"{name}" text' for name in names)

@@ -124,6 +124,15 @@ def being_written(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sweep(settings: Settings, feed: str) -> None:
+    """Remove what a killed landing left half written; under the feed's lock, so that nobody is writing.
+
+    The same delivery writes over it, but a source may have replaced the delivery meanwhile.
+    """
+    for leftover in (settings.landing / feed).glob("*/*/.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def link(source: Path, target: Path) -> None:
     """Let an unchanged table stand in a second delivery at no cost; objects are only ever replaced, not changed."""
     try:
@@ -174,6 +183,23 @@ def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]
     moments.after("redaction rename")
     _sync(path.parent)
     return writer.rows, writer.sha256
+
+
+def hold(path: Path, sha256: str) -> None:
+    """Hold a landed table against the hash it was recorded under: a packed file has no checksum of its own.
+
+    Raises:
+        PeelError: the object is missing or damaged.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+            while block := packed.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror or type(error).__name__})") from None
+    if digest.hexdigest() != sha256:
+        raise damaged(path, "it is not what was landed")
 
 
 @contextmanager

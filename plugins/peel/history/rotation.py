@@ -20,7 +20,6 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from peel import moments
 from peel.contracts import Contract, Feed
 from peel.deliveries import decisions, ledger, pseudonyms, store
 from peel.deliveries.pseudonyms import Keys
@@ -80,9 +79,7 @@ def rotate_warehouse_key(settings: Settings, signed: decisions.Signed) -> Rotati
             "insert into audit.key_epoch (key_name, epoch, fingerprint) values ('warehouse', %s, %s)",
             (new.warehouse_epoch, new.fingerprint("warehouse")),
         )
-        moments.before("rotation commit")
         connection.commit()
-        moments.after("rotation commit")
         pseudonyms.settle(settings, connection)
     return Rotation(new.warehouse_epoch, len(tokens), len(left), rows)
 
