@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from peel import __version__, london, settings, warehouse
 from peel.errors import ConfigurationError, PeelError
@@ -116,6 +116,17 @@ def _desk(command: _Add) -> None:
     decisions = command("decisions", _decisions, "list who decided what, when and why; newest last")
     decisions.add_argument("feed", metavar="FEED", nargs="?")
     decisions.add_argument("--json", action="store_true")
+
+    erase = command("erase", _erase, "erase a person whose identifiers are read from the standard input")
+    erase.add_argument(
+        "--objection", action="store_true", help="take away only what is of a special category (DPA 2018, Sch. 1 8(5))"
+    )
+    signed(erase)
+    rotate = command("rotate", _rotate, "change a key of the pseudonyms; everyone stays joined")
+    rotate.add_argument("key", choices=["warehouse", "land"], help="warehouse: at once; land: by an overlap")
+    rotate.add_argument("--show", action="store_true", help="how far the overlap of the landing key has come")
+    rotate.add_argument("--close", action="store_true", help="end the overlap: the old landing key is gone for good")
+    signed(rotate)
 
     quarantine = command("quarantine", _quarantine_list, "see and settle rows that are held back")
     actions = quarantine.add_subparsers(required=True, metavar="ACTION")
@@ -272,6 +283,46 @@ def _decisions(here: Settings, options: argparse.Namespace) -> None:
 
     rows = ledger.decisions(here, options.feed)
     _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_decisions(rows))
+
+
+def _erase(here: Settings, options: argparse.Namespace) -> None:
+    from peel.deliveries.decisions import Signed
+    from peel.desk import persons
+
+    if sys.stdin.isatty():
+        print("One `KIND IDENTIFIER` on each line, then Ctrl-D:", file=sys.stderr)
+    known = persons.identifiers(sys.stdin)
+    kind: Literal["objection", "erasure"] = "objection" if options.objection else "erasure"
+    report = persons.erase(here, known, Signed(options.who, options.reason), kind)
+    found = ", ".join(f"{count} {name}" for name, count in sorted(report.identifiers.items()))
+    _say(f"Request {report.request_id}: known by {found}.")
+    _say(f"{sum(report.versions.values())} versions and {sum(report.quarantined.values())} quarantined rows changed;")
+    _say(f"{report.objects} landed tables written anew, {report.rows} rows gone from them.")
+    _say("Readers lose them with the next build. Copies elsewhere are yours to find: the source, backups, exports.")
+
+
+def _rotate(here: Settings, options: argparse.Namespace) -> None:
+    from peel.deliveries.decisions import Signed
+    from peel.desk import persons
+    from peel.history import rotation
+
+    signed = Signed(options.who, options.reason)
+    if options.key == "warehouse":
+        changed = persons.rotate_warehouse_key(here, signed)
+        _say(f"k_wh is in epoch {changed.epoch}: {changed.rows} rows written anew for {changed.persons} identifiers.")
+    elif options.show:
+        changed = rotation.overlap(here)
+        _say(
+            f"k_land changes to epoch {changed.epoch}: {changed.persons} identifiers known in both, {changed.left} not."
+        )
+    elif options.close:
+        changed = rotation.close_landing_key(here)
+        _say(f"k_land is in epoch {changed.epoch}; {changed.left} identifiers stay under the epoch before.")
+    else:
+        changed = rotation.begin_landing_key(here)
+        _say(f"k_land begins epoch {changed.epoch}, beside the one before. Let every feed deliver in full, then:")
+        _say("  peel rotate land --show … and, when nobody is missing, peel rotate land --close …")
+    _say("Take a new backup now: peel backup FOLDER.")
 
 
 def _quarantine_list(here: Settings, options: argparse.Namespace) -> None:

@@ -229,6 +229,26 @@ def test_whoever_is_erased_stays_erased_under_a_new_landing_key(here: Settings) 
     assert [row[0] for row in there] == [0, 1, 3, 4, 5]
 
 
+def test_someone_can_be_erased_under_a_later_landing_key(here: Settings) -> None:
+    two_nights(here)
+    old = load_keys(here, create=False)
+    rotation.begin_landing_key(here)
+    toy(here, "2026-01-03", [person(n) for n in range(5)])
+    rotation.close_landing_key(here)
+    erasure.erase(here, [("person_id", "902")], SIGNED)
+    take_in("toy", "2026-01-03")
+    new = load_keys(here, create=False)
+    sought = {
+        keys.landing_token(*known)
+        for keys in (old, new)
+        for known in (("person_id", "902"), ("ni_number", "QQ000002A"))
+    }
+    sought |= {old.person_key(token) for token in sought}
+    assert everywhere(here, sought) == []
+    toy(here, "2026-01-04", [person(n, amount="3.00") for n in range(5)])
+    assert everywhere(here, sought) == []
+
+
 def test_keys_that_are_injected_are_not_changed_here(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     two_nights(here)
     monkeypatch.setenv("PEEL_SECRET_HMAC_KEYS", TEST_KEYS)
@@ -236,3 +256,26 @@ def test_keys_that_are_injected_are_not_changed_here(here: Settings, monkeypatch
         rotation.rotate_warehouse_key(here, SIGNED)
     with pytest.raises(ConfigurationError, match="injected"):
         rotation.begin_landing_key(here)
+
+
+def test_the_commands_do_the_same(
+    here: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    from peel.cli import main
+
+    two_nights(here)
+    who = ["--who", "A. Founder", "--reason", "drill"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("person_id 902\n"))
+    assert main(["erase", *who]) == 0
+    assert "known by 1 ni_number, 1 person_id" in capsys.readouterr().out
+    assert main(["rotate", "warehouse", *who]) == 0
+    assert "epoch 2" in capsys.readouterr().out
+    assert main(["rotate", "land", *who]) == 0
+    toy(here, "2026-01-03", [person(n) for n in range(5)])
+    assert main(["rotate", "land", "--show", *who]) == 0
+    assert "8 identifiers known in both, 0 not" in capsys.readouterr().out
+    assert main(["rotate", "land", "--close", *who]) == 0
+    assert "0 identifiers stay" in capsys.readouterr().out
+    assert main(["erase", "--who", "A", "--reason", "r"]) == 1, "nobody was named"

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from peel.contracts import Column
-from peel.deliveries.pseudonyms import Keys
+from peel.deliveries.pseudonyms import Keys, Overlap
 from peel.deliveries.shapes import closed_form, identifier_shape
 
 Counts = dict[tuple[str, str], int]
@@ -27,7 +27,7 @@ _WORTH_SEARCHING = r"[0-9@]|[^\x00-\x7f]"  # no shape of an identifier without o
 _SEEN = 50_000  # values remembered per column as already searched
 
 
-def conversion(column: Column, keys: Keys, counts: Counts, overlap: dict[str, str]) -> Conversion:
+def conversion(column: Column, keys: Keys, counts: Counts, overlap: Overlap) -> Conversion:
     """The conversion of one landed column; what its rules find is added to ``counts``.
 
     While k_land changes, the token of the epoch before of each new one is added to ``overlap``.
@@ -56,17 +56,19 @@ def _add(counts: Counts, column: str, rule: str, count: int) -> None:
         counts[column, rule] = counts.get((column, rule), 0) + count
 
 
-def _tokens(column: Column, keys: Keys, counts: Counts, overlap: dict[str, str]) -> Conversion:
+def _tokens(column: Column, keys: Keys, counts: Counts, overlap: Overlap) -> Conversion:
     assert column.identifier is not None
-    tokens = keys.landing_tokens(column.identifier)
+    kind = column.identifier
+    tokens = keys.landing_tokens(kind)
     before = keys.before
     if before is None:
         return _mapped(column.name, tokens, counts)
-    old_tokens = before.landing_tokens(column.identifier)
+    old_tokens = before.landing_tokens(kind)
 
     def both(values: pa.StringArray) -> pa.StringArray:
         made = tokens(values)
-        overlap.update(zip(made.to_pylist(), old_tokens(values).to_pylist(), strict=True))
+        pairs = zip(made.to_pylist(), old_tokens(values).to_pylist(), strict=True)
+        overlap.update(((kind, new), old) for new, old in pairs if new)
         return made
 
     return _mapped(column.name, both, counts)

@@ -27,7 +27,7 @@ from peel.deliveries import ledger, store, tombstones
 from peel.deliveries.behind import one_behind
 from peel.deliveries.columns import Conversion, conversion
 from peel.deliveries.ledger import Landed
-from peel.deliveries.pseudonyms import Keys, keys_in_force
+from peel.deliveries.pseudonyms import Keys, Overlap, keys_in_force
 from peel.errors import DeliveryRefused
 from peel.feeds.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, ManifestFile, read_manifest, source_sha256
 from peel.feeds.readers import READERS, Table, UnreadableFile
@@ -248,7 +248,7 @@ def _store(
     final = store.folder(settings, feed.name, manifest.business_date, manifest.seq, delivery_id)
     by_table = {contract.name: contract for contract in feed.contracts}
     tables = {}
-    overlap: dict[str, str] = {}
+    overlap: Overlap = {}
     with store.being_written(final) as temporary:
         for file in manifest.files:
             contract = by_table[file.table]
@@ -262,22 +262,21 @@ def _store(
                 with _named(feed, manifest, file):
                     stones = tombstones.stones(connection, feed, contract, keys)
                     tables[file.table] = _write_table(contract, source, offer, file, target, keys, stones, overlap)
-        overlap.pop("", None)
         if overlap:
+            overlap = tombstones.carry_over(connection, keys, overlap)
             _write_crosswalk(temporary, overlap)
     if overlap:
-        tombstones.carry_over(connection, keys, overlap)
-        ledger.record_crosswalk(connection, overlap)
+        ledger.record_crosswalk(connection, {new: old for (_, new), old in overlap.items()})
     return tables
 
 
-def _write_crosswalk(folder: Path, overlap: dict[str, str]) -> None:
+def _write_crosswalk(folder: Path, overlap: Overlap) -> None:
     """Keep beside the tables which tokens of the epoch before are the same persons'."""
-    writer = store.Writer(folder / f"{store.CROSSWALK}{store.SUFFIX}", ["token", "token_before"])
+    writer = store.Writer(folder / f"{store.CROSSWALK}{store.SUFFIX}", store.CROSSWALK_HEADER)
     try:
-        pairs = sorted(overlap.items())
-        arrays = [pa.array([pair[place] for pair in pairs], pa.string()) for place in (0, 1)]
-        writer.write(pa.RecordBatch.from_arrays(arrays, names=["token", "token_before"]))
+        rows = sorted((kind, new, old) for (kind, new), old in overlap.items())
+        arrays = [pa.array([row[place] for row in rows], pa.string()) for place in range(3)]
+        writer.write(pa.RecordBatch.from_arrays(arrays, names=store.CROSSWALK_HEADER))
         writer.close()
     finally:
         writer.abandon()
@@ -353,7 +352,7 @@ def _write_table(
     target: Path,
     keys: Keys,
     stones: tombstones.Stones,
-    overlap: dict[str, str],
+    overlap: Overlap,
 ) -> Landed:
     landed = Landed()
     try:
@@ -403,7 +402,7 @@ def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, 
 
 
 def _steps(
-    contract: Contract, header: list[str], landed: Landed, keys: Keys, overlap: dict[str, str]
+    contract: Contract, header: list[str], landed: Landed, keys: Keys, overlap: Overlap
 ) -> list[tuple[int, Conversion]]:
     """For each landed column, the place of its source field and what becomes of it."""
     if len(set(header)) != len(header):

@@ -134,6 +134,10 @@ class Keys:
         return hashlib.sha256(b"peel key fingerprint\x1f" + key).hexdigest()[:16]
 
 
+Overlap = dict[tuple[str, str], str]
+"""While k_land changes: the token of the epoch before, by kind and new token."""
+
+
 def _keyed(key: bytes, head: bytes) -> Callable[[bytes], bytes]:
     """HMAC-SHA-256 of ``head`` followed by a message.
 

@@ -27,6 +27,7 @@ ROW = "_row"
 """The first column of every landed table: the row's number in the delivered file, from 1."""
 CROSSWALK = "_crosswalk"
 """Beside the tables of a delivery landed while k_land changes: each token and the one of the epoch before."""
+CROSSWALK_HEADER = ["kind", "token", "token_before"]
 _BLOCK = 1 << 20  # bytes read at a time
 _PLAIN = pacsv.WriteOptions(include_header=False, quoting_style="none")
 

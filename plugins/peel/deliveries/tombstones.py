@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from peel.contracts import Contract, Feed
-from peel.deliveries.pseudonyms import Keys
+from peel.deliveries.pseudonyms import Keys, Overlap
 
 Kind = Literal["erasure", "objection"]
 STRONG = ("person_id", "candidate_id", "ni_number")
@@ -76,12 +76,12 @@ class Stones:
     stone: Callable[[str, str], str] | None = None
     stone_before: Callable[[str, str], str] | None = None
 
-    def removed_from(self, batch: pa.RecordBatch, overlap: Mapping[str, str] | None = None) -> pa.RecordBatch:
+    def removed_from(self, batch: pa.RecordBatch, overlap: Overlap | None = None) -> pa.RecordBatch:
         """A batch of landed rows without what tombstones forbid.
 
         Args:
             batch: landed rows.
-            overlap: tokens of the epoch before, by token, while k_land changes.
+            overlap: tokens of the epoch before, by kind and token, while k_land changes.
         """
         if not self.laid:
             return batch
@@ -99,7 +99,7 @@ class Stones:
                 batch = _blanked(batch, [column], self._matches(batch, column, kind, laid, before))
         return batch if erased is None else batch.filter(pc.invert(erased))
 
-    def _marked(self, batch: pa.RecordBatch, request: str, before: Mapping[str, str]) -> pa.Array | None:
+    def _marked(self, batch: pa.RecordBatch, request: str, before: Overlap) -> pa.Array | None:
         marked = None
         for column, kind in self.columns.items():
             laid = self.laid.get((request, kind), frozenset())
@@ -109,17 +109,17 @@ class Stones:
         return marked
 
     def _matches(
-        self, batch: pa.RecordBatch, column: str, kind: str, laid: frozenset[str], before: Mapping[str, str]
+        self, batch: pa.RecordBatch, column: str, kind: str, laid: frozenset[str], before: Overlap
     ) -> pa.Array:
         different = batch.column(batch.schema.names.index(column)).dictionary_encode()
         hits = [bool(token) and self._is_laid(kind, token, laid, before) for token in different.dictionary.to_pylist()]
         return pc.fill_null(pa.array(hits, pa.bool_()).take(different.indices), False)
 
-    def _is_laid(self, kind: str, token: str, laid: frozenset[str], before: Mapping[str, str]) -> bool:
+    def _is_laid(self, kind: str, token: str, laid: frozenset[str], before: Overlap) -> bool:
         assert self.stone is not None
         if self.stone(kind, token) in laid:
             return True
-        old = before.get(token, token)  # a key of another table is no token and does not change
+        old = before.get((kind, token), token)  # a key of another table is no token and does not change
         return self.stone_before is not None and self.stone_before(kind, old) in laid
 
 
@@ -152,16 +152,30 @@ def lay(connection: psycopg.Connection, request_id: int, tokens: Iterable[tuple[
         )
 
 
-def carry_over(connection: psycopg.Connection, keys: Keys, overlap: Mapping[str, str]) -> None:
-    """Lay stones of the new epoch of k_land beside those of the one before, for everyone seen in the overlap."""
+def carry_over(connection: psycopg.Connection, keys: Keys, overlap: Overlap) -> Overlap:
+    """Lay stones of the new epoch of k_land beside those of the one before, for everyone seen in the overlap.
+
+    Returns:
+        The overlap without those who are erased.
+    """
     before = keys.before
-    if before is None:
-        return
-    laid = connection.execute("select request_id, identifier_kind, stone from audit.tombstone").fetchall()
-    for request_id, kind, stone in laid:
-        for new, old in overlap.items() if kind in STRONG else ():
-            if before.stone(kind, old) == stone:
-                lay(connection, request_id, [(kind, new)], keys)
+    laid = connection.execute(
+        "select t.request_id, e.kind, t.identifier_kind, t.stone from audit.tombstone t"
+        " join audit.erasure e using (request_id)"
+    ).fetchall()
+    if before is None or not laid:
+        return overlap
+    requests: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for request_id, request, kind, stone in laid:
+        requests.setdefault((kind, stone), []).append((request_id, request))
+    left = {}
+    for (kind, new), old in overlap.items():
+        mine = requests.get((kind, before.stone(kind, old)), []) + requests.get((kind, keys.stone(kind, new)), [])
+        for request_id, _ in mine:
+            lay(connection, request_id, [(kind, new)], keys)
+        if not any(request == "erasure" for _, request in mine):
+            left[kind, new] = old
+    return left
 
 
 def _blanked(batch: pa.RecordBatch, columns: list[str], where: pa.Array) -> pa.RecordBatch:

@@ -95,6 +95,11 @@ def erase(
             for contract in feed.contracts:
                 _from_history(connection, feed, contract, tokens, keys, kind, report)
                 drop_delivery_tables(connection, contract)
+        if kind == "erasure":
+            connection.execute(
+                "delete from sensitive.crosswalk where token = any(%(mine)s) or first_token = any(%(mine)s)",
+                {"mine": [token for _, token in tokens]},
+            )
         connection.commit()
         for feed in all_feeds:
             _from_landing(settings, connection, feed, keys, row[0], report)
@@ -170,8 +175,14 @@ def _closure(
 ) -> set[tuple[str, str]]:
     """The person's other identifiers, and the keys of their rows, found in what has landed."""
     found = set(tokens)
+    crosswalk = ledger.crosswalk(connection)
+    same: dict[str, set[str]] = {}
+    for token, first in crosswalk.items():
+        same.setdefault(first, {first}).add(token)
     while True:
         before = len(found)
+        # A person has a token for each epoch of k_land they were delivered in.
+        found |= {(kind, other) for kind, token in set(found) for other in same.get(crosswalk.get(token, token), ())}
         for feed in all_feeds:
             seen: set[tuple[str, str]] = set()
             for _, contract, sha256, path in landed_objects(settings, connection, feed):
@@ -283,6 +294,7 @@ def _from_landing(
     settings: Settings, connection: psycopg.Connection, feed: Feed, keys: Keys, request_id: int, report: ErasureReport
 ) -> None:
     """Write every landed table anew that holds a row tombstones forbid."""
+    _from_crosswalks(settings, connection, feed, keys)
     made: dict[tuple[str, str], tuple[Path, int, str] | None] = {}
     for delivery_id, contract, sha256, path in list(landed_objects(settings, connection, feed)):
         stones = tombstones.stones(connection, feed, contract, keys)
@@ -309,6 +321,25 @@ def _from_landing(
         connection.commit()
         report.objects += 1
         report.rows += removed
+
+
+def _from_crosswalks(settings: Settings, connection: psycopg.Connection, feed: Feed, keys: Keys) -> None:
+    """Take tokens of the erased out of the crosswalks that stand beside tables landed in an overlap."""
+    laid = connection.execute(
+        "select t.identifier_kind, t.stone from audit.tombstone t join audit.erasure e using (request_id)"
+        " where e.kind = 'erasure'"
+    ).fetchall()
+    stones = {(kind, stone) for kind, stone in laid}
+    for path in sorted((settings.landing / feed.name).glob(f"*/*/*/{store.CROSSWALK}{store.SUFFIX}")):
+        with store.opened(path, store.CROSSWALK_HEADER) as batches:
+            rows = [
+                row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            ]
+        left = [row for row in rows if (row[0], keys.stone(row[0], row[1])) not in stones]
+        if len(left) < len(rows):
+            arrays = [pa.array([row[place] for row in left], pa.string()) for place in range(3)]
+            batch = pa.RecordBatch.from_arrays(arrays, names=store.CROSSWALK_HEADER)
+            store.replace(path, store.CROSSWALK_HEADER, iter([batch]))
 
 
 def _redact(path: Path, contract: Contract, stones: tombstones.Stones) -> tuple[Path, int, str] | None:

@@ -1,0 +1,61 @@
+"""What is done for one person, and for everyone's pseudonyms: erasure, objection, change of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from peel import contracts
+from peel.deliveries.decisions import Signed
+from peel.deliveries.tombstones import STRONG, Kind
+from peel.errors import PeelError
+from peel.gates.delivery import gate_feed
+from peel.history import erasure, rotation
+from peel.history.apply import apply_feed
+from peel.settings import Settings
+
+
+def identifiers(lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Read identifiers of one person, a kind and a value on each line: ``person_id 4711``.
+
+    Raises:
+        PeelError: a line is something else; the line is not shown.
+    """
+    found = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        kind, _, value = line.strip().partition(" ")
+        if kind not in STRONG or not value.strip():
+            raise PeelError(
+                f"line {number} is no kind and identifier.",
+                rule="erasure",
+                do=f"Write `KIND IDENTIFIER`, one on each line; kinds are {', '.join(STRONG)}.",
+            )
+        found.append((kind, value.strip()))
+    return found
+
+
+def erase(
+    settings: Settings, known: Sequence[tuple[str, str]], signed: Signed, kind: Kind = "erasure"
+) -> erasure.ErasureReport:
+    """Erase a person or honour their objection, and have applied again what that concerns.
+
+    Raises:
+        PeelError: no identifier was given that identifies a person by itself.
+    """
+    report = erasure.erase(settings, known, signed, kind)
+    _settle(settings)
+    return report
+
+
+def rotate_warehouse_key(settings: Settings, signed: Signed) -> rotation.Rotation:
+    """Change k_wh: every person key is made again."""
+    changed = rotation.rotate_warehouse_key(settings, signed)
+    _settle(settings)
+    return changed
+
+
+def _settle(settings: Settings) -> None:
+    for feed in contracts.feeds(settings.contracts):
+        gate_feed(settings, feed)
+        apply_feed(settings, feed)
