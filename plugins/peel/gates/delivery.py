@@ -103,6 +103,9 @@ class _Gating:
             if contract.name in needed
         }
         relations = self.feed.relations(self.delivery_id)
+        for name in sorted({name for contract in asked for name in contract.referred}):
+            # Rules that look at other tables are hashed, and quick, only where their size is known.
+            self.connection.execute(f"analyze {relations[name]}".encode())
         for name, earlier in found.items():
             if earlier not in (None, self.delivery_id) and name not in needed:
                 # What may stand here was read under other decisions; applying loads it as it is to be read now.
