@@ -26,6 +26,7 @@ HOME = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
+    """Measure at the sizes given, in rows; 300,000 and 1,000,000 if none are."""
     sizes = [int(text) for text in sys.argv[1:]] or [300_000, 1_000_000]
     results: list[dict[str, Any]] = []
     folder = Path(tempfile.mkdtemp(prefix="peel-bench-"))
@@ -82,7 +83,7 @@ def _loading(server: Settings, folder: Path, rows: int) -> list[dict[str, Any]]:
     )
     whole = time.perf_counter() - start
     found = json.loads(run.stdout.splitlines()[-1])
-    names = ("first load", "0.5% changed", "identical", "0.5% changed again")
+    names = ("first load", "0.5% changed", "identical", "back to the first file")
     results = [_result(f"COPY floor, {rows:,} rows", floor, floor, megabytes=round(len(first) / 1e6, 1))]
     for night, label in zip(found["nights"], names, strict=True):
         total = night["land"] + night["gate"] + night["apply"]
