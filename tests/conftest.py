@@ -52,6 +52,12 @@ def server() -> Iterator[Settings]:
     try:
         postgres.up(settings, lambda _: None)
         warehouse.bootstrap(settings)
+        # What tests write need not survive a power cut; tests that crash a server start one of their own.
+        owner = warehouse.parameters(settings, "owner")
+        with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+            connection.execute("alter system set fsync = off")
+            connection.execute("alter system set synchronous_commit = off")
+            connection.execute("select pg_reload_conf()")
         yield settings
     finally:
         postgres.remove(settings)
