@@ -1,7 +1,11 @@
-"""Moments at which a process may be killed: before and after every rename, commit and change of state.
+"""Moments at which a process may be killed: before and after every rename and every commit.
+
+A commit is a moment wherever it is made: :func:`peel.warehouse.connect` gives connections that name theirs by
+role. A change of state is visible to anyone else from the commit that holds it, so there are no others.
 
 Nothing happens at a moment unless ``PEEL_KILL_AT`` names one, as ``before:landing rename:2``: then the
-process kills itself there the second time, as the fault tests need it.
+process kills itself there the second time, as the fault tests (``tests/faults``) need it. ``PEEL_MOMENTS``
+names a file to which the moments passed are written.
 """
 
 from __future__ import annotations

@@ -46,21 +46,50 @@ def existing(settings: Settings, name: str) -> str | None:
     return path.read_text(encoding="ascii").strip() if path.exists() else None
 
 
+def put(settings: Settings, name: str, value: str) -> None:
+    """Write a secret in the place of one that may exist, in one rename."""
+    path = settings.secrets / name
+    temporary = _written(path, value)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
 def _create(path: Path, value: str) -> None:
+    temporary = _written(path, value)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)  # the first to arrive wins; nobody ever reads half a secret
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _written(path: Path, value: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(value + "\n")
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)  # the first to arrive wins; nobody ever reads half a secret
     except OSError as error:
-        raise ConfigurationError(
-            f"The secret {path.name} could not be written ({error.strerror}).",
-            do="Check the folder's owner and free space.",
-        ) from None
-    finally:
         temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
+    return temporary
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The secret {path.name} could not be written ({error.strerror}).",
+        do="Check the folder's owner and free space.",
+    )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,17 +7,22 @@ connection is made here, and every database error leaves here with its SQLSTATE 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from urllib.parse import quote
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo, pq, sql
 
+from peel import moments
 from peel.errors import ConfigurationError, PeelError
 from peel.secrets import secret
 from peel.settings import Settings
+
+# The driver logs errors that it does not raise in full, the server's CONTEXT with a row's text included.
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
 OWNER = "peel_owner"
 ROLES = ("peel_ingest", "peel_gate", "peel_transform", "peel_publish", "peel_analyst", "peel_bi")
@@ -72,6 +77,20 @@ def dsn(settings: Settings, role: str, driver: str = "postgresql") -> str:
     return f"{driver}://{credentials}@{host}:{p.get('port', '5432')}/{p.get('dbname', DATABASE)}{query}"
 
 
+class _Connection(psycopg.Connection):
+    """A connection each of whose commits is a moment at which the process may be killed."""
+
+    def commit(self) -> None:
+        """Commit; where no transaction is open there is nothing to commit, and no moment either."""
+        if self.info.transaction_status == pq.TransactionStatus.IDLE:
+            super().commit()
+            return
+        name = f"commit as {self.info.user.removeprefix('peel_')}"
+        moments.before(name)
+        super().commit()
+        moments.after(name)
+
+
 @contextmanager
 def connect(settings: Settings, role: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
     """Open a connection as a role; commit at the end, roll back on any error.
@@ -81,17 +100,14 @@ def connect(settings: Settings, role: str, *, autocommit: bool = False) -> Itera
     """
     with (
         value_free(role),
-        psycopg.connect(
+        _Connection.connect(
             **parameters(settings, role),  # type: ignore[arg-type]
             autocommit=autocommit,
             application_name=f"peel {role.removeprefix('peel_')}",
-            options="-c timezone=UTC -c datestyle=ISO,YMD",
+            options="-c timezone=UTC -c datestyle=ISO,YMD -c client_min_messages=error",
             connect_timeout=15,
         ) as connection,
     ):
-        connection.execute("set client_min_messages = error")
-        if not autocommit:
-            connection.commit()
         yield connection
 
 

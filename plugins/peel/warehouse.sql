@@ -99,7 +99,7 @@ comment on table audit.gate_result is 'Each row is one rule''s outcome on one ta
 
 create table if not exists audit.decision (
     decision_id bigint generated always as identity primary key,
-    kind text not null check (kind in ('accept', 'bridge', 'readmit', 'discard', 'map', 'erase', 'lift_hold')),
+    kind text not null check (kind in ('accept', 'bridge', 'readmit', 'discard', 'map', 'erase', 'rotate', 'lift_hold')),
     feed text,
     source_sha256 text,
     table_name text,
@@ -123,7 +123,7 @@ create table if not exists audit.unusable_folder (
     seen_at timestamptz not null default clock_timestamp(),
     primary key (feed, path)
 );
-comment on table audit.unusable_folder is 'Each row is a source folder that names no delivery: its date or number is none, or its manifest never came';
+comment on table audit.unusable_folder is 'Each row is a source folder that cannot be landed as it is: no date or number, a day to come, no manifest';
 
 create table if not exists audit.key_epoch (
     key_name text not null check (key_name in ('land', 'warehouse')),
@@ -140,6 +140,43 @@ create table if not exists audit.baseline (
     set_at timestamptz not null default clock_timestamp()
 );
 comment on table audit.baseline is 'Each row is a feed''s business date to which history stands without the landed deliveries it came from';
+
+create table if not exists audit.erasure (
+    request_id bigint generated always as identity primary key,
+    kind text not null check (kind in ('erasure', 'objection')),
+    who text not null,
+    reason text not null check (length(reason) > 0),
+    requested_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz
+);
+comment on table audit.erasure is 'Each row is a person''s request to be erased, or their objection; it does not say who they were';
+
+create table if not exists sensitive.crosswalk (
+    token text primary key,
+    first_token text not null
+);
+comment on table sensitive.crosswalk is 'Each row is a landing token of a later key epoch, and the first one the same person was known by';
+
+create table if not exists audit.tombstone (
+    identifier_kind text not null,
+    stone text not null,
+    request_id bigint not null references audit.erasure,
+    land_epoch integer not null,
+    primary key (identifier_kind, stone, request_id)
+);
+comment on table audit.tombstone is 'Each row is a keyed hash by which landing knows a row it must not take in';
+
+create table if not exists audit.redaction (
+    redaction_id bigint generated always as identity primary key,
+    request_id bigint not null references audit.erasure,
+    delivery_id text not null references audit.delivery,
+    table_name text not null,
+    old_sha256 text not null,
+    new_sha256 text not null,
+    rows_removed bigint not null,
+    redacted_at timestamptz not null default clock_timestamp()
+);
+comment on table audit.redaction is 'Each row is a landed table that was written anew without a person''s rows';
 
 create table if not exists audit.look_back (
     table_name text not null,
@@ -283,8 +320,9 @@ grant insert, update, references on audit.delivery, audit.delivery_table to peel
 grant insert, update, delete
 on audit.applied, audit.source_folder, audit.unusable_folder, audit.baseline, audit.probe, audit.look_back
 to peel_ingest;
-grant insert on audit.key_epoch, audit.decision, audit.look to peel_ingest;
-grant insert, update on audit.replay to peel_ingest;
+grant insert on audit.key_epoch, audit.decision, audit.look, audit.tombstone, audit.redaction to peel_ingest;
+grant insert, update on audit.replay, audit.erasure to peel_ingest;
+grant select, insert, delete on sensitive.crosswalk to peel_ingest;
 grant insert, update, delete on audit.gate_result to peel_gate, peel_ingest;
 grant update (state, reason) on audit.delivery to peel_gate;
 grant update (accepted, quarantined, refused_by, key_unreadable, gate_input, contract_version, contract_checksum)

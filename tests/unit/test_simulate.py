@@ -329,6 +329,8 @@ def test_every_row_meets_its_contract(tables: Tables) -> None:
         source: list[str] = []
         for field in contract["schema"][0]["properties"]:
             custom = {item["property"]: item["value"] for item in field.get("customProperties", [])}
+            if "derivedFrom" in custom:
+                continue  # landing makes it
             column = custom.get("sourceColumn", field["name"])
             source.append(column)
             _check_field(name, field, table[column])

@@ -112,7 +112,7 @@ def test_a_faulty_delivery_is_refused_with_one_clear_line(
     assert "\n" not in line
     with connect(here, "owner") as connection:
         assert connection.execute("select state, reason from audit.delivery").fetchall() == [("refused", line)]
-    assert [path for path in here.landing.rglob("*.gz") if "freshness" not in expected] == []
+    assert [path for path in here.landing.rglob("*.zst") if "freshness" not in expected] == []
 
 
 CONTENTS: dict[str, tuple[bytes, str]] = {
@@ -148,7 +148,7 @@ def test_unfit_contents_are_refused_and_nothing_is_left_behind(
     assert line.startswith("feed toy, delivery 2026-01-02/1, file toy_20260102_1.csv")
     assert expected in line
     assert CANARY not in line
-    assert not list(here.landing.rglob("*.gz"))
+    assert not list(here.landing.rglob("*.zst"))
 
 
 def test_a_folder_that_is_no_date_is_named_and_keeps_nothing_from_being_taken_in(

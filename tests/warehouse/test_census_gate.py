@@ -99,6 +99,21 @@ def test_a_table_that_is_not_what_it_was_is_refused(
     assert by[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "label"),
+    [
+        (lambda text: text.replace("\n2021,", "\n1801,", 1), "census_year_in_range"),
+        (lambda text: text.replace(",N,", ",N,-", 1), "residents_not_negative"),
+        (lambda text: text + text.splitlines(keepends=True)[-1], "key_is_unique"),
+        (without("2021,E09000001,"), "thirty_three_areas"),
+    ],
+    ids=["another year", "below nought", "a row twice", "an area gone"],
+)
+def test_a_row_that_cannot_be_is_named_by_its_fault(here: Settings, change: Change, label: str) -> None:
+    refused, _ = gated(here, {"census_sex": change})
+    assert f"census_sex: {label}" in refused
+
+
 def test_figures_that_cannot_come_from_the_rounded_table_are_told(here: Settings) -> None:
     refused, warned = gated(
         here, {"census_ethnic_group_by_sex": swapped("2021,E12000007,F,W1,Y,,", "2021,E12000007,F,W1,Y,,1")}

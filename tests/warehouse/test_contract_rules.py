@@ -6,7 +6,6 @@ their own, which break one rule and no other. Rules of a whole table have delive
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from peel.gates.suite import rules
 from peel.settings import Settings
 from peel.warehouse import connect
 from tests.conftest import HOME, copy_warehouse, drop_warehouse, point_environment_at
-from tests.deliveries import csv_bytes, deliver
+from tests.deliveries import deliver
 
 pytestmark = pytest.mark.slow
 
@@ -322,6 +321,7 @@ HR = [
     change("hr_person", "age_at_hire", date_of_birth="1925-01-31"),
     change("hr_person", "service_before_hire", adjusted_service_date="2004-01-01"),
     change("hr_person", "default_birth_date", date_of_birth="1900-01-01", original_hire_date=""),
+    *(change("hr_person", "is_test_record:test_record", full_name=name) for name in ("ZZTEST One", "Mickey Mouse")),
     *(change("hr_person", "sex:listed_code", sex=dirt) for dirt in ("Male", "1", "2", "X")),
     *periods("hr_assignment"),
     twice("hr_assignment"),
@@ -465,11 +465,11 @@ OF_A_WHOLE_TABLE = {
 def declared(contract: Contract) -> list[Case]:
     """A case for each rule that a column implies: required, type, listed code, pattern."""
     dirt = {"required": "", "type": "x", "listed_code": "ZZ", "pattern": "?!"}
-    source = {column.name: column.source for column in contract.columns}
+    source = {column.name: column.source for column in contract.columns if column.derived_from is None}
     return [
-        change(contract.name, rule.label, **{source[rule.column or ""]: dirt[rule.name]})
+        change(contract.name, rule.label, **{source[rule.column]: dirt[rule.name]})
         for rule in rules(contract)
-        if rule not in contract.rules
+        if rule not in contract.rules and rule.column in source
     ]
 
 
@@ -560,8 +560,7 @@ def gated(warehouse: Settings) -> dict[str, Gated]:
 def test_every_rule_has_a_case() -> None:
     covered = {case.name for _, cases in FEEDS.values() for case in cases} | OF_A_WHOLE_TABLE
     for contract in CONTRACTS.values():
-        if contract.feed == "census":
-            assert {rule.label for rule in contract.rules} == CENSUS_LABELS
+        if contract.feed == "census":  # test_census_gate spoils the real figures
             continue
         spelled_out = {f"{contract.name}.{rule.label}" for rule in contract.rules}
         assert spelled_out <= covered, spelled_out - covered
@@ -660,72 +659,6 @@ def test_rules_of_a_whole_table_speak_of_all_of_it(warehouse: Settings) -> None:
     assert refused == [("hr_org_unit", ["bcu_code:bcu_codes_complete"])]
 
 
-CENSUS_LABELS = {
-    "census_year:census_year_in_range",
-    "obs_value:residents_not_negative",
-    "key_is_unique",
-    "area_code:thirty_three_areas",
-    "row_count",
-    "parts_equal_totals",
-}
-
-
-def _census(table: str) -> list[dict[str, str]]:
-    with (HOME / "reference" / "census" / f"{table}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _of_1801(rows: list[dict[str, str]]) -> None:
-    rows[0]["census_year"] = "1801"
-
-
-def _below_nought(rows: list[dict[str, str]]) -> None:
-    leaf = next(row for row in rows if row["is_total"] == "N")
-    leaf["obs_value"] = "-1"
-
-
-def _one_more(rows: list[dict[str, str]]) -> None:
-    leaf = next(row for row in rows if row["is_total"] == "N")
-    leaf["obs_value"] = str(int(leaf["obs_value"]) + 1)
-
-
-def _without_the_city(rows: list[dict[str, str]]) -> None:
-    rows[:] = [row for row in rows if row["area_code"] != "E09000001"]
-
-
-@pytest.mark.parametrize(
-    ("spoil", "labels"),
-    [
-        (_of_1801, {"census_year:census_year_in_range"}),
-        (_below_nought, {"obs_value:residents_not_negative", "parts_equal_totals"}),
-        (_one_more, {"parts_equal_totals"}),
-        (lambda rows: rows.append(rows[-1]), {"key_is_unique", "row_count"}),
-        (_without_the_city, {"area_code:thirty_three_areas", "row_count"}),
-    ],
-    ids=["year", "negative", "parts", "twice", "area"],
-)
-def test_a_spoilt_census_is_named_by_its_fault(
-    here: Settings, spoil: Callable[[list[dict[str, str]]], None], labels: set[str]
-) -> None:
-    tables = {}
-    for table in ("census_ethnic_group", "census_sex"):
-        rows = _census(table)
-        spoil(rows)
-        tables[table] = csv_bytes(rows)
-    deliver(here.sources, "census", DATE, tables)
-    (delivery_id,) = land_feed(here, feed_of("census")).landed
-    gate_feed(here, feed_of("census"))
-    failed = outcomes(here, delivery_id, "failed") - {
-        f"{table}.quarantine_limit" for table in ("census_ethnic_group", "census_sex")
-    }
-    for table in ("census_ethnic_group", "census_sex"):
-        found = {name.removeprefix(f"{table}.") for name in failed if name.startswith(f"{table}.")}
-        assert labels <= found, table
-        # a total of its own breaks where a part of it is of another year
-        assert found - labels <= {"parts_equal_totals"}, table
-
-
-# Rules that look back: people with a standing declaration, before and after; the number the rule gives.
 Declared = dict[str, tuple[str, str]]
 
 
@@ -783,7 +716,7 @@ def test_a_rule_that_looks_back_gives_its_number(
 def test_a_rule_that_looks_back_runs_on_two_gate_views(warehouse: Settings) -> None:
     ids = []
     for day in (8, 9):
-        clusters = [officer(number) for number in range(50)]
+        clusters = [officer(number) for number in range(700, 750)]  # nobody another test has gated
         if day == 9:
             for cluster in clusters[:2]:
                 cluster["hr_sensitive"][0]["value_code"] = "NS"

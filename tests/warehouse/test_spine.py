@@ -259,3 +259,32 @@ def test_delivery_tables_go_once_applied(with_contracts: WithContracts) -> None:
     deliver(here.sources, "toy", "2026-01-01", {"toy": [row(1)]})
     take_in(here, "toy")
     assert rows(here, "select count(*) from pg_class where relnamespace = 'delivery'::regnamespace") == [(0,)]
+
+
+def test_a_rule_that_looks_at_another_table_holds_its_rows_also_in_a_replay(with_contracts: WithContracts) -> None:
+    known = (
+        "- {name: known_to_top, type: custom, engine: greatExpectations, implementation:"
+        " {type: expect_column_values_to_be_null, kwargs: {column: _known_to_top}}, customProperties:"
+        " [{property: onFailure, value: quarantine}, {property: unfitWhen,"
+        ' value: "toy_id in (select toy_id from ${toy} except select toy_id from ${top})"}]}'
+    )
+    here = with_contracts(
+        {
+            "deliveries/toy/toy.odcs.yaml": contract("toy", "toy", "full", quality=known),
+            "deliveries/toy/top.odcs.yaml": contract("top", "toy", "full", special=True),
+        }
+    )
+    deliver(here.sources, "toy", "2026-01-03", {"toy": [row(1), row(2)], "top": [row(1)]})
+    take_in(here, "toy")
+    assert rows(here, "select _row, rules from quarantine.toy") == [(2, ["known_to_top"])]
+    # An older date comes late: both dates are applied again, from delivery tables that were dropped.
+    deliver(here.sources, "toy", "2026-01-02", {"toy": [row(1, amount="2.00"), row(2)], "top": [row(1), row(2)]})
+    take_in(here, "toy")
+    assert versions(here) == [
+        (1, "2.00", "2026-01-02", "2026-01-03"),
+        (1, "1.50", "2026-01-03", None),
+        (2, "1.50", "2026-01-02", None),
+    ]
+    assert rows(
+        here, "select toy_id, held_from::text, held_to from history.toy_held join history.toy using (row_key)"
+    ) == [(2, "2026-01-03", None)]

@@ -83,7 +83,7 @@ def build(settings: Settings) -> str | None:
         ensure_tables(connection, [contract for feed in all_feeds for contract in feed.contracts])
     with connect(settings, "transform") as connection:
         connection.execute("select pg_advisory_lock(hashtext('peel build'))")
-        connection.commit()
+        connection.rollback()  # the lock is the session's: there is nothing to commit
         due = find_due(connection, all_feeds, dbt.checksum(settings), now(), arriving(settings, connection, all_feeds))
         if due is None:
             return None
@@ -121,6 +121,7 @@ def arriving(settings: Settings, connection: psycopg.Connection, all_feeds: list
             offer.is_complete
             and not offer.unchanged
             and offer.business_date is not None
+            and offer.business_date <= now().date()  # else it waits for its day
             and offer.seq is not None
             and known.fingerprints.get(offer.name) != offer.fingerprint
             for offer in offers

@@ -7,16 +7,28 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from peel import moments
 from peel.contracts import contracts
 from peel.errors import ConfigurationError, PeelError
 from peel.settings import Settings
 from peel.warehouse import parameters
 
 _MANIFESTS_KEPT = 5
+
+_TIED = """
+import ctypes, os, signal, sys
+parent = int(sys.argv[1])
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, kept through exec
+if os.getppid() == parent:
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Ties dbt to the life of this process: one that outlived a killed build would write into the next one's schema."""
 
 
 def program(settings: Settings) -> Path:
@@ -86,7 +98,7 @@ def build(settings: Settings, build_id: str, variables: Mapping[str, Any]) -> No
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
     run = subprocess.run(
-        [str(program(settings)), "--quiet", *arguments],
+        [sys.executable, "-c", _TIED, str(os.getpid()), str(program(settings)), "--quiet", *arguments],
         env=environment(settings, "nightly"),
         cwd=settings.dbt_project,
         stdin=subprocess.DEVNULL,
@@ -106,7 +118,9 @@ def build(settings: Settings, build_id: str, variables: Mapping[str, Any]) -> No
         raise PeelError("dbt built nothing at all.", rule="dbt", do=advice)
     kept = manifest_path(settings, build_id)
     kept.parent.mkdir(parents=True, exist_ok=True)
+    moments.before("dbt manifest kept")
     shutil.copyfile(target / "manifest.json", kept)
+    moments.after("dbt manifest kept")
     for old in sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_MANIFESTS_KEPT]:
         old.unlink()
 

@@ -78,7 +78,7 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
     members, mart = tables(manifest), views(manifest)
     with connect(settings, "transform") as connection:
         connection.execute("select pg_advisory_lock(hashtext('peel build'))")
-        connection.commit()
+        connection.rollback()  # the lock is the session's: there is nothing to commit
         state = connection.execute("select state from audit.build where build_id = %s", (build_id,)).fetchone()
         if state is not None and state[0] == "switched":
             return {}

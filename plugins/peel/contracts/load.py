@@ -260,6 +260,7 @@ def _column(entry: dict[str, Any], fail: Any) -> Column:
         references=next((link["to"] for link in entry.get("relationships", [])), None),
         derived_from=_derived_from(entry, custom, fail),
         local_time=_local_time(entry, custom, fail),
+        is_anothers=bool(custom.get("anotherPerson", False)),
     )
 
 

@@ -120,6 +120,7 @@ class Column:
         derived_from: for a column that landing makes: a column of the source, whose values are not landed
             under this one's name, and the regular expression searched for in it; landed as Y or N.
         local_time: the time zone in which the source writes a timestamp that names none.
+        is_anothers: the identifier is of another person than the row is about.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Column:
     references: str | None = None
     derived_from: tuple[str, str] | None = None
     local_time: str | None = None
+    is_anothers: bool = False
 
     @property
     def is_text(self) -> bool:

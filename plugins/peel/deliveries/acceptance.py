@@ -7,9 +7,10 @@ number of times, give the same verdicts and the same ordered list that history i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Protocol
 
 LOOK_BACK = 7  # business dates a volume is compared with
 LEAST_COMPARABLE = 3  # earlier dates a volume rule needs before it speaks
@@ -113,8 +114,16 @@ class Finding:
     failed: int = 0
 
 
-LookBack = Callable[[Delivery, Delivery], Sequence[Finding]]
-"""Holds a delivery against its predecessor; it must be a pure function of the two."""
+class LookBack(Protocol):
+    """Holds a delivery against its predecessor; each must be a pure function of the two."""
+
+    def findings(self, delivery: Delivery, previous: Delivery) -> Sequence[Finding]:
+        """The outcomes of the contracts' rules that look back."""
+        ...
+
+    def held_before(self, delivery: Delivery, previous: Delivery, table: str) -> int:
+        """How many of a table's quarantined rows were quarantined for the same reason in the predecessor."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -189,9 +198,15 @@ def _gate(
 ) -> Verdict:
     volumes = tuple(_volume(table, delivery, earlier) for table in delivery.tables if table.volume_band)
     is_first = delivery.watermark_from is None if delivery.mode == "delta" else not earlier
-    findings = [finding for table in delivery.tables for finding in _asked(table, earlier, is_first)]
-    if look_back is not None and earlier:
-        findings += look_back(delivery, earlier[-1])
+    previous = earlier[-1] if earlier and delivery.mode == "full" else None
+    findings = []
+    for table in delivery.tables:
+        known = 0
+        if look_back is not None and previous is not None and table.quarantined:
+            known = look_back.held_before(delivery, previous, table.name)
+        findings += _asked(table, earlier, is_first, known)
+    if look_back is not None and previous is not None:
+        findings += look_back.findings(delivery, previous)
     broken: dict[str, list[str]] = {}
     for table in delivery.tables:
         left_out = table.first_load_leaves_out if is_first else ()
@@ -213,13 +228,15 @@ def _gate(
     return Verdict("applied", None, volumes, alone, tuple(findings))
 
 
-def _asked(table: Table, earlier: Sequence[Delivery], is_first: bool) -> list[Finding]:
-    """The quarantine limit, and approval of a change where the contract asks for it."""
+def _asked(table: Table, earlier: Sequence[Delivery], is_first: bool, known: int) -> list[Finding]:
+    """The quarantine limit, and approval of a change where the contract asks for it.
+
+    A full delivery brings again what is in quarantine already: only rows that are new there count.
+    """
     limit = max(table.first_load_limit, table.quarantine_limit) if is_first else table.quarantine_limit
-    over = table.quarantined > table.rows * limit
-    found = [
-        Finding(table.name, "quarantine_limit", "failed" if over else "passed", True, table.rows, table.quarantined)
-    ]
+    fresh = table.quarantined - known
+    over = fresh > table.rows * limit
+    found = [Finding(table.name, "quarantine_limit", "failed" if over else "passed", True, table.rows, fresh)]
     if table.content is not None:
         before = next(
             (other.content for delivery in reversed(earlier) for other in delivery.tables if other.name == table.name),

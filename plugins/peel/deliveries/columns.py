@@ -27,12 +27,15 @@ _WORTH_SEARCHING = r"[0-9@]|[^\x00-\x7f]"  # no shape of an identifier without o
 _SEEN = 50_000  # values remembered per column as already searched
 
 
-def conversion(column: Column, keys: Keys, counts: Counts) -> Conversion:
-    """The conversion of one landed column; what its rules find is added to ``counts``."""
+def conversion(column: Column, keys: Keys, counts: Counts, overlap: dict[str, str]) -> Conversion:
+    """The conversion of one landed column; what its rules find is added to ``counts``.
+
+    While k_land changes, the token of the epoch before of each new one is added to ``overlap``.
+    """
     if column.derived_from is not None:
         return _derived(column.derived_from[1])
     if column.identifier is not None:
-        return _tokens(column, keys, counts)
+        return _tokens(column, keys, counts, overlap)
     if column.postcode_sector:
         return _mapped(column.name, _sectors, counts)
     return _plain(column, counts)
@@ -53,9 +56,20 @@ def _add(counts: Counts, column: str, rule: str, count: int) -> None:
         counts[column, rule] = counts.get((column, rule), 0) + count
 
 
-def _tokens(column: Column, keys: Keys, counts: Counts) -> Conversion:
+def _tokens(column: Column, keys: Keys, counts: Counts, overlap: dict[str, str]) -> Conversion:
     assert column.identifier is not None
-    return _mapped(column.name, keys.landing_tokens(column.identifier), counts)
+    tokens = keys.landing_tokens(column.identifier)
+    before = keys.before
+    if before is None:
+        return _mapped(column.name, tokens, counts)
+    old_tokens = before.landing_tokens(column.identifier)
+
+    def both(values: pa.StringArray) -> pa.StringArray:
+        made = tokens(values)
+        overlap.update(zip(made.to_pylist(), old_tokens(values).to_pylist(), strict=True))
+        return made
+
+    return _mapped(column.name, both, counts)
 
 
 def _sectors(values: pa.StringArray) -> pa.StringArray:

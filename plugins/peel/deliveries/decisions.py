@@ -221,6 +221,16 @@ def _regate(connection: psycopg.Connection, contract: Contract, column: str, old
     ).rowcount
 
 
+def record_erasure(connection: psycopg.Connection, feed: str, signed: Signed) -> None:
+    """Note that a feed's history changed by a request, so that a build is due."""
+    _insert(connection, "erase", feed, signed)
+
+
+def record_rotation(connection: psycopg.Connection, feed: str, signed: Signed) -> None:
+    """Note that a feed's person keys were made again, so that a build is due."""
+    _insert(connection, "rotate", feed, signed)
+
+
 @dataclass(frozen=True)
 class Row:
     """A person's decision on one quarantined row."""

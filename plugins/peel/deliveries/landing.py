@@ -17,18 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from peel import moments
 from peel.contracts import Contract, Feed
-from peel.deliveries import erasure, ledger, store
+from peel.deliveries import ledger, store, tombstones
+from peel.deliveries.behind import one_behind
 from peel.deliveries.columns import Conversion, conversion
 from peel.deliveries.ledger import Landed
 from peel.deliveries.pseudonyms import Keys, keys_in_force
 from peel.errors import DeliveryRefused
 from peel.feeds.manifest import MANIFEST, MANIFEST_LIMIT, Manifest, ManifestFile, read_manifest, source_sha256
 from peel.feeds.readers import READERS, Table, UnreadableFile
+from peel.london import due_at, now
 from peel.settings import Settings
 from peel.sources.archives import unpacked
 from peel.sources.base import FileAbsent, Known, Offer, Source
@@ -65,19 +68,20 @@ def land_feed(settings: Settings, feed: Feed, only: frozenset[str] | None = None
     ):
         keys = keys_in_force(settings, connection)
         known = known_of(connection, feed)
+        store.sweep(settings, feed.name)
+        noted: list[str] = []
         for offer in source.offers(feed, known):
             if offer.unchanged:
                 ledger.record_probe(connection, feed.name, "unchanged")
                 continue
             if known.fingerprints.get(offer.name) == offer.fingerprint or not (only is None or offer.name in only):
                 continue
-            if offer.business_date is None or offer.seq is None:
-                what = "the folder's name is no business date (YYYY-MM-DD) with a number."
-                refusal = DeliveryRefused(
-                    what, feed=feed.name, delivery=offer.name, rule="business_date", do="Rename or remove it."
-                )
-                if ledger.record_unusable(connection, feed.name, offer.name, str(refusal)):
-                    report.refused.append(str(refusal))
+            hindrance = _hindrance(feed, offer)
+            if hindrance is not None:
+                noted.append(offer.name)
+                is_new = ledger.record_unusable(connection, feed.name, offer.name, str(hindrance))
+                if is_new and hindrance.rule == "business_date":
+                    report.refused.append(str(hindrance))
                 continue
             if not offer.is_complete:
                 continue  # still arriving: the manifest comes last
@@ -86,7 +90,31 @@ def land_feed(settings: Settings, feed: Feed, only: frozenset[str] | None = None
                 report.refused.append(refused)
             elif delivery_id is not None:
                 report.landed.append(delivery_id)
+        ledger.forget_unusable(connection, feed.name, noted)
     return report
+
+
+def _hindrance(feed: Feed, offer: Offer) -> DeliveryRefused | None:
+    """Why an offer cannot be landed now, if a person should know.
+
+    Nothing here refuses a delivery: what becomes of it must not depend on when it is looked at. One for a day
+    that has not come waits for the day, one without a manifest for its manifest.
+    """
+
+    def line(rule: str, what: str, do: str) -> DeliveryRefused:
+        return DeliveryRefused(what, feed=feed.name, delivery=offer.name, rule=rule, do=do)
+
+    if offer.business_date is None or offer.seq is None:
+        what = "the folder's name is no business date (YYYY-MM-DD) with a number."
+        return line("business_date", what, "Rename or remove it.")
+    if offer.business_date > now().date():
+        what = "its business date has not come; it waits until then."
+        return line("future_date", what, "If the date is wrong, have it delivered under the right one.")
+    late = feed.due_time is not None and now() >= due_at(offer.business_date, feed.due_time)
+    if late and not offer.is_complete:
+        what = "its files are there, it is past its due time, and the manifest that comes last has not come."
+        return line("manifest_present", what, "Have the source deliver the manifest.")
+    return None
 
 
 def known_of(connection: psycopg.Connection, feed: Feed) -> Known:
@@ -151,9 +179,7 @@ def _land(
         elif state == "refused":
             delivery_id = ""
     ledger.remember_folder(connection, feed.name, offer.name, offer.fingerprint, delivery.delivery_id)
-    moments.before("landed commit")
     connection.commit()
-    moments.after("landed commit")
     return (delivery_id or None), (str(refusal) if refusal else None)
 
 
@@ -222,6 +248,7 @@ def _store(
     final = store.folder(settings, feed.name, manifest.business_date, manifest.seq, delivery_id)
     by_table = {contract.name: contract for contract in feed.contracts}
     tables = {}
+    overlap: dict[str, str] = {}
     with store.being_written(final) as temporary:
         for file in manifest.files:
             contract = by_table[file.table]
@@ -233,9 +260,27 @@ def _store(
                 tables[file.table] = same.landed
             else:
                 with _named(feed, manifest, file):
-                    stones = erasure.stones(connection, contract, keys)
-                    tables[file.table] = _write_table(contract, source, offer, file, target, keys, stones)
+                    stones = tombstones.stones(connection, feed, contract, keys)
+                    tables[file.table] = _write_table(contract, source, offer, file, target, keys, stones, overlap)
+        overlap.pop("", None)
+        if overlap:
+            _write_crosswalk(temporary, overlap)
+    if overlap:
+        tombstones.carry_over(connection, keys, overlap)
+        ledger.record_crosswalk(connection, overlap)
     return tables
+
+
+def _write_crosswalk(folder: Path, overlap: dict[str, str]) -> None:
+    """Keep beside the tables which tokens of the epoch before are the same persons'."""
+    writer = store.Writer(folder / f"{store.CROSSWALK}{store.SUFFIX}", ["token", "token_before"])
+    try:
+        pairs = sorted(overlap.items())
+        arrays = [pa.array([pair[place] for pair in pairs], pa.string()) for place in (0, 1)]
+        writer.write(pa.RecordBatch.from_arrays(arrays, names=["token", "token_before"]))
+        writer.close()
+    finally:
+        writer.abandon()
 
 
 def _linked(settings: Settings, feed: Feed, contract: Contract, same: ledger.Same, target: Path) -> bool:
@@ -307,7 +352,8 @@ def _write_table(
     file: ManifestFile,
     target: Path,
     keys: Keys,
-    stones: erasure.Stones,
+    stones: tombstones.Stones,
+    overlap: dict[str, str],
 ) -> Landed:
     landed = Landed()
     try:
@@ -316,17 +362,20 @@ def _write_table(
         raise _Unfit("file_present", "the manifest names it, and it is not there as a plain file.") from None
     with closing(stream):
         hashing = _Hashing(stream)
-        writer = store.Writer(target, [column.name for column in contract.columns])
+        names = [store.ROW, *(column.name for column in contract.columns)]
+        writer = store.Writer(target, names)
         try:
             plain = unpacked(io.BufferedReader(hashing, 1 << 20), file.file)
             table = READERS[contract.reader](plain, contract.reader_options)
-            steps = _steps(contract, table.header, landed, keys)
+            steps = _steps(contract, table.header, landed, keys, overlap)
             landed.notes = table.notes
-            names = [column.name for column in contract.columns]
-            for batch in table.batches():
-                columns = [convert(batch.column(place)) for place, convert in steps]
-                landed.rows += batch.num_rows
-                writer.write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names)))
+            with one_behind(writer.write) as write:
+                for batch in table.batches():
+                    numbers = np.arange(landed.rows + 1, landed.rows + 1 + batch.num_rows)
+                    columns = [pc.cast(pa.array(numbers), pa.string())]
+                    columns += [convert(batch.column(place)) for place, convert in steps]
+                    landed.rows += batch.num_rows
+                    write(stones.removed_from(pa.RecordBatch.from_arrays(columns, names=names), overlap))
             _hold(contract, file, table, landed, hashing)
             writer.close()
         finally:
@@ -353,7 +402,9 @@ def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, 
             raise _Unfit(rule, "fields hold control characters.", column, count)
 
 
-def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) -> list[tuple[int, Conversion]]:
+def _steps(
+    contract: Contract, header: list[str], landed: Landed, keys: Keys, overlap: dict[str, str]
+) -> list[tuple[int, Conversion]]:
     """For each landed column, the place of its source field and what becomes of it."""
     if len(set(header)) != len(header):
         raise _Unfit("header", "a column's name stands twice.", count=len(header) - len(set(header)))
@@ -365,7 +416,7 @@ def _steps(contract: Contract, header: list[str], landed: Landed, keys: Keys) ->
         raise _Unfit("header", f"columns are missing: {', '.join(missing)}.", count=len(missing))
     landed.undeclared = [name for name in header if name not in declared]
     return [
-        (header.index(name), conversion(column, keys, landed.counts))
+        (header.index(name), conversion(column, keys, landed.counts, overlap))
         for name, column in zip(wanted, contract.columns, strict=True)
     ]
 
@@ -401,7 +452,5 @@ def look_again(settings: Settings, feed: Feed, since: dt.date) -> LandReport:
         for path in lost:
             if path in offered:
                 ledger.forget_folder(connection, feed.name, path)
-        moments.before("forgotten commit")
         connection.commit()
-        moments.after("forgotten commit")
     return land_feed(settings, feed, frozenset(offered & {*refused, *lost}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -79,14 +79,14 @@ def delivery_id(feed: str, business_date: dt.date, seq: int, source_sha256: str)
 def feed_lock(connection: psycopg.Connection, feed: str) -> Iterator[None]:
     """One process at a time works on a feed; the lock goes with the connection."""
     connection.execute("select pg_advisory_lock(hashtext('peel feed'), hashtext(%s))", (feed,))
-    connection.commit()
+    connection.rollback()  # the lock is the session's, not the transaction's: there is nothing to commit
     try:
         yield
     finally:
         if not connection.closed:
             connection.rollback()
             connection.execute("select pg_advisory_unlock(hashtext('peel feed'), hashtext(%s))", (feed,))
-            connection.commit()
+            connection.rollback()
 
 
 def state(connection: psycopg.Connection, delivery_id_: str) -> str | None:
@@ -153,6 +153,22 @@ def baseline(connection: psycopg.Connection, feed: str) -> dt.date | None:
     """The business date to which a feed's history is the baseline, ``None`` while all of it can be replayed."""
     row = connection.execute("select business_date from audit.baseline where feed = %s", (feed,)).fetchone()
     return row[0] if row else None
+
+
+def crosswalk(connection: psycopg.Connection) -> dict[str, str]:
+    """The first token a person was known by, for each token of a later epoch of k_land."""
+    rows = connection.execute("select token, first_token from sensitive.crosswalk")
+    return dict(rows.fetchall())
+
+
+def record_crosswalk(connection: psycopg.Connection, pairs: Mapping[str, str]) -> None:
+    """Note which token of the epoch before belongs to a new one; the first one known is kept."""
+    known = crosswalk(connection)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into sensitive.crosswalk (token, first_token) values (%s, %s) on conflict do nothing",
+            [(new, known.get(old, old)) for new, old in sorted(pairs.items())],
+        )
 
 
 def is_landed(connection: psycopg.Connection, delivery_id_: str) -> bool:
@@ -226,13 +242,21 @@ def same_file(connection: psycopg.Connection, contract: Contract, sha256: str, l
 
 
 def record_unusable(connection: psycopg.Connection, feed: str, path: str, reason: str) -> bool:
-    """Note a folder that names no delivery; true when it was not noted before."""
-    inserted = connection.execute(
-        "insert into audit.unusable_folder (feed, path, reason) values (%s, %s, %s) on conflict do nothing",
+    """Note a folder that cannot be landed as it is; true when it was not noted so before."""
+    noted = connection.execute(
+        "insert into audit.unusable_folder as u (feed, path, reason) values (%s, %s, %s)"
+        " on conflict (feed, path) do update set reason = excluded.reason, seen_at = clock_timestamp()"
+        " where u.reason <> excluded.reason",
         (feed, path, reason),
     )
     connection.commit()
-    return inserted.rowcount == 1
+    return noted.rowcount == 1
+
+
+def forget_unusable(connection: psycopg.Connection, feed: str, noted: list[str]) -> None:
+    """Take back the notes on a feed's folders but those just noted: the others were put right or are gone."""
+    connection.execute("delete from audit.unusable_folder where feed = %s and path <> all(%s)", (feed, noted))
+    connection.commit()
 
 
 def record_landed(

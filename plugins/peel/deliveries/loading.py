@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from peel.contracts import Column, Contract
-from peel.deliveries import store
+from peel.deliveries import store, tombstones
+from peel.deliveries.behind import one_behind
 from peel.deliveries.forms import form, spelled
-from peel.deliveries.pseudonyms import Keys
 
 
 def load_table(
@@ -24,7 +24,8 @@ def load_table(
     contract: Contract,
     path: Path,
     delivery_id: str,
-    keys: Keys,
+    person_keys: Callable[[pa.StringArray], pa.StringArray],
+    stones: tombstones.Stones,
     mappings: Mapping[str, Mapping[str, str]],
     mapped: Counter[str] | None = None,
 ) -> frozenset[str]:
@@ -35,7 +36,8 @@ def load_table(
         contract: the table's contract.
         path: the landed table.
         delivery_id: 12 hex digits.
-        keys: for the second layer of pseudonym.
+        person_keys: the second layer of pseudonym.
+        stones: whose rows must not be taken in, whatever the object holds.
         mappings: codes that a person decided are to be read as others, by column.
         mapped: takes the number of values so read, by column.
 
@@ -46,6 +48,12 @@ def load_table(
     Raises:
         PeelError: the landed table is damaged.
     """
+    recorded = connection.execute(
+        "select landed_sha256 from audit.delivery_table where delivery_id = %s and table_name = %s",
+        (delivery_id, contract.name),
+    ).fetchone()
+    if recorded is not None:
+        store.hold(path, recorded[0])
     relation = contract.relation("delivery", delivery_id)
     names = [column.name for column in contract.columns]
     columns = ", ".join(f'"{name}" text' for name in names)
@@ -55,32 +63,24 @@ def load_table(
         f"create unlogged table {relation} (_row bigint not null, row_key bytea, row_hash bytea not null,"
         f" {columns})".encode()
     )
-    person_keys = keys.person_keys()
     sure = {column.name for column in contract.columns if not column.is_text}
-    rows = 0
     with (
-        store.opened(path, names) as batches,
+        store.opened(path, [store.ROW, *names]) as batches,
         connection.cursor().copy(f"copy {relation} from stdin (format csv)".encode()) as copy,
+        one_behind(lambda batch: copy.write(store.rows_as_csv(batch))) as send,
     ):
-        for batch in batches:
+        for landed in batches:
+            batch = stones.removed_from(landed)
             if mapped is not None:
                 mapped.update(_mapped(batch, mappings))
             values = {
                 column.name: person_keys(array) if column.identifier else _read_as(array, mappings.get(column.name))
-                for column, array in zip(contract.columns, batch.columns, strict=True)
+                for column, array in zip(contract.columns, batch.columns[1:], strict=True)
             }
-            spellings = {column.name: spelled(_written(column), values[column.name]) for column in contract.columns}
+            spellings = _spellings(contract, values)
             sure -= {name for name, (anyhow, fit) in spellings.items() if fit.null_count > anyhow.null_count}
-            number = pa.array(range(rows + 1, rows + 1 + batch.num_rows), pa.int64())
-            rows += batch.num_rows
-            copy.write(
-                store.rows_as_csv(
-                    pa.RecordBatch.from_arrays(
-                        [number, _row_key(contract, spellings), _row_hash(spellings), *values.values()],
-                        names=["_row", "row_key", "row_hash", *names],
-                    )
-                )
-            )
+            arrays = [batch.column(0), _row_key(contract, spellings), _row_hash(spellings), *values.values()]
+            send(pa.RecordBatch.from_arrays(arrays, names=[store.ROW, "row_key", "row_hash", *names]))
     return frozenset(sure)
 
 
@@ -98,6 +98,16 @@ def _mapped(batch: pa.RecordBatch, mappings: Mapping[str, Mapping[str, str]]) ->
 
 
 Spellings = dict[str, tuple[pa.StringArray, pa.StringArray]]
+
+
+def row_key_and_hash(contract: Contract, values: Mapping[str, pa.StringArray]) -> tuple[pa.StringArray, pa.StringArray]:
+    """The key and the hash of rows of text, as PostgreSQL writes them out or a source did."""
+    spellings = _spellings(contract, values)
+    return _row_key(contract, spellings), _row_hash(spellings)
+
+
+def _spellings(contract: Contract, values: Mapping[str, pa.StringArray]) -> Spellings:
+    return {column.name: spelled(_written(column), values[column.name]) for column in contract.columns}
 
 
 def _row_hash(spellings: Spellings) -> pa.StringArray:

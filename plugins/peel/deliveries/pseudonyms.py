@@ -14,19 +14,20 @@ import os
 import re
 import secrets as random_secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from peel.errors import ConfigurationError
-from peel.secrets import existing, store
+from peel.secrets import existing, put, store
 from peel.settings import Settings
 
-_CACHE = 100_000  # tokens remembered while one file streams by
+_CACHE = 50_000  # tokens remembered while one file streams by
 
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 _FORMS = {
@@ -63,12 +64,16 @@ def normalise(kind: str, identifier: str) -> str:
 
 @dataclass(frozen=True)
 class Keys:
-    """The two keys in force, with their epochs."""
+    """The two keys in force, with their epochs.
+
+    ``land_before`` is k_land's last epoch while the new one overlaps with it: landing then computes both tokens.
+    """
 
     land: bytes
     warehouse: bytes
     land_epoch: int
     warehouse_epoch: int
+    land_before: bytes | None = None
 
     def __repr__(self) -> str:
         """Epochs only; a key is never shown."""
@@ -91,14 +96,26 @@ class Keys:
 
         return tokens
 
+    @property
+    def before(self) -> Keys | None:
+        """The keys as they were before k_land began to change, ``None`` when it is not changing."""
+        if self.land_before is None:
+            return None
+        return Keys(self.land_before, self.warehouse, self.land_epoch - 1, self.warehouse_epoch)
+
     def person_key(self, landing_token: str) -> str:
         """The warehouse's key for a landing token: 32 hex digits (128 bits), or empty for none."""
         return self.person_keys()(pa.array([landing_token], pa.string()))[0].as_py() or ""
 
-    def person_keys(self) -> Callable[[pa.StringArray], pa.StringArray]:
-        """A function from landing tokens to person keys, a batch at a time; null for none."""
+    def person_keys(self, crosswalk: Mapping[str, str] | None = None) -> Callable[[pa.StringArray], pa.StringArray]:
+        """A function from landing tokens to person keys, a batch at a time; null for none.
+
+        Args:
+            crosswalk: the first token a person was known by, for tokens of later epochs of k_land.
+        """
         digest = _keyed(self.warehouse, b"")
-        key = remembering(lambda token: digest(token.encode())[:16].hex())
+        first = crosswalk or {}
+        key = remembering(lambda token: digest(first.get(token, token).encode())[:16].hex())
 
         def keys(tokens: pa.StringArray) -> pa.StringArray:
             different = tokens.dictionary_encode()
@@ -106,6 +123,10 @@ class Keys:
             return pa.array(made, pa.string()).take(different.indices)
 
         return keys
+
+    def stone(self, kind: str, landing_token: str) -> str:
+        """What a tombstone holds of a landing token: 32 hex digits that recognise it and join to nothing."""
+        return _keyed(self.land, b"tombstone\x1f")(f"{kind}\x1f{landing_token}".encode())[:16].hex()
 
     def fingerprint(self, name: str) -> str:
         """A key's name card: tells keys apart and gives nothing away."""
@@ -188,7 +209,14 @@ def load_keys(settings: Settings, *, create: bool) -> Keys:
     try:
         document = json.loads(text)
         land, warehouse = (max(document[name], key=lambda e: e["epoch"]) for name in ("land", "warehouse"))
-        keys = Keys(bytes.fromhex(land["key"]), bytes.fromhex(warehouse["key"]), land["epoch"], warehouse["epoch"])
+        before = next((e for e in document["land"] if e["epoch"] == land["epoch"] - 1 and e["until"] is None), None)
+        keys = Keys(
+            bytes.fromhex(land["key"]),
+            bytes.fromhex(warehouse["key"]),
+            land["epoch"],
+            warehouse["epoch"],
+            bytes.fromhex(before["key"]) if before else None,
+        )
     except (ValueError, KeyError, TypeError):
         raise ConfigurationError(
             "The file of HMAC keys is unreadable.", do="Restore it from a `peel backup` into var/secrets."
@@ -204,6 +232,7 @@ def keys_in_force(settings: Settings, connection: psycopg.Connection) -> Keys:
     Raises:
         ConfigurationError: the keys are missing, unreadable or others than those in use.
     """
+    settle(settings, connection)
     epochs = {
         (name, epoch): fingerprint
         for name, epoch, fingerprint in connection.execute("select key_name, epoch, fingerprint from audit.key_epoch")
@@ -223,6 +252,70 @@ def keys_in_force(settings: Settings, connection: psycopg.Connection) -> Keys:
             )
     connection.commit()
     return keys
+
+
+NEXT = "hmac_keys.next"
+"""The keys as they will be once the warehouse stands under them."""
+
+
+def settle(settings: Settings, connection: psycopg.Connection) -> None:
+    """Finish or undo a change of k_wh that was interrupted: the warehouse says which key it stands under."""
+    path = settings.secrets / NEXT
+    if not path.exists():
+        return
+    newest = max(json.loads(path.read_text("ascii"))["warehouse"], key=lambda entry: entry["epoch"])
+    row = connection.execute(
+        "select 1 from audit.key_epoch where key_name = 'warehouse' and epoch = %s", (newest["epoch"],)
+    ).fetchone()
+    if row is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.replace(settings.secrets / "hmac_keys")
+
+
+def document_of(settings: Settings) -> dict[str, Any]:
+    """The keys with all their epochs.
+
+    Raises:
+        ConfigurationError: there are none, or they are injected, so that only who injects them can change them.
+    """
+    if os.environ.get("PEEL_SECRET_HMAC_KEYS"):
+        raise ConfigurationError(
+            "The HMAC keys are injected: Peel cannot change them here.",
+            do="Change them where they are kept as a file (`var/secrets/hmac_keys`), then inject the new document.",
+        )
+    text = existing(settings, "hmac_keys")
+    if text is None:
+        raise ConfigurationError("There are no HMAC keys yet.", do="Run a first night.")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def with_new_epoch(document: dict[str, Any], name: str, *, overlap: bool) -> dict[str, Any]:
+    """The keys with a new one; the one before is kept only while they overlap."""
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    entries = [dict(entry) for entry in document[name]]
+    if not overlap:
+        entries = [entry | {"until": entry["until"] or today, "key": None} for entry in entries]
+    newest = max(entry["epoch"] for entry in entries)
+    made = {"epoch": newest + 1, "since": today, "until": None, "key": random_secrets.token_hex(32)}
+    return document | {name: [*entries, made]}
+
+
+def without_old_epochs(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """The keys without any but the newest; what was made under the others cannot be made again."""
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+    newest = max(entry["epoch"] for entry in document[name])
+    entries = [
+        entry if entry["epoch"] == newest else entry | {"until": entry["until"] or today, "key": None}
+        for entry in document[name]
+    ]
+    return document | {name: entries}
+
+
+def write_keys(settings: Settings, document: dict[str, Any], name: str = "hmac_keys") -> None:
+    """Put a document of keys in the place of another, in one rename."""
+    put(settings, name, json.dumps(document))
 
 
 def backup_keys(settings: Settings, target: Path) -> Path:

@@ -23,7 +23,11 @@ from peel.errors import PeelError
 from peel.settings import Settings
 
 SUFFIX = ".csv.zst"
-_BLOCK = 4 << 20  # bytes read at a time
+ROW = "_row"
+"""The first column of every landed table: the row's number in the delivered file, from 1."""
+CROSSWALK = "_crosswalk"
+"""Beside the tables of a delivery landed while k_land changes: each token and the one of the epoch before."""
+_BLOCK = 1 << 20  # bytes read at a time
 _PLAIN = pacsv.WriteOptions(include_header=False, quoting_style="none")
 
 
@@ -120,6 +124,15 @@ def being_written(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sweep(settings: Settings, feed: str) -> None:
+    """Remove what a killed landing left half written; under the feed's lock, so that nobody is writing.
+
+    The same delivery writes over it, but a source may have replaced the delivery meanwhile.
+    """
+    for leftover in (settings.landing / feed).glob("*/*/.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def link(source: Path, target: Path) -> None:
     """Let an unchanged table stand in a second delivery at no cost; objects are only ever replaced, not changed."""
     try:
@@ -127,6 +140,32 @@ def link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copyfile(source, target)
         _sync(target)
+
+
+def relink(source: Path, target: Path) -> None:
+    """Let a table stand where another did, in one rename."""
+    temporary = target.with_name(f".{target.name}.new")
+    temporary.unlink(missing_ok=True)
+    link(source, temporary)
+    moments.before("relink rename")
+    temporary.replace(target)
+    moments.after("relink rename")
+    _sync(target.parent)
+
+
+def header(path: Path) -> list[str]:
+    """The columns of a landed table as it stands."""
+    with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+        return _first_line(packed).split(",")
+
+
+def content_sha256(path: Path) -> str:
+    """Of the uncompressed rows of a landed table, header included."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+        while block := packed.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]) -> tuple[int, str]:
@@ -144,6 +183,23 @@ def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]
     moments.after("redaction rename")
     _sync(path.parent)
     return writer.rows, writer.sha256
+
+
+def hold(path: Path, sha256: str) -> None:
+    """Hold a landed table against the hash it was recorded under: a packed file has no checksum of its own.
+
+    Raises:
+        PeelError: the object is missing or damaged.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file, pa.CompressedInputStream(file, "zstd") as packed:
+            while block := packed.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise damaged(path, f"it cannot be read ({error.strerror or type(error).__name__})") from None
+    if digest.hexdigest() != sha256:
+        raise damaged(path, "it is not what was landed")
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psycopg
 
-from peel import moments
 from peel.contracts import Contract, Feed, LookBack
-from peel.deliveries import acceptance, decisions, ledger, store
+from peel.deliveries import acceptance, decisions, ledger, store, tombstones
 from peel.deliveries.loading import gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
+from peel.history import erasure
 from peel.history.tables import ensure_tables, index_statements
 from peel.settings import Settings
 from peel.warehouse import connect
@@ -69,6 +69,7 @@ def apply_feed(
         PeelError: a landed file is damaged, the decision cannot be or the database refused; history is as before.
     """
     report = ApplyReport()
+    erasure.resume(settings)
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
         if decide is not None:
             decide(connection)
@@ -86,13 +87,9 @@ def apply_feed(
         settled = {d.delivery_id for d in deliveries if baseline is not None and d.business_date <= baseline}
         _record(connection, feed, resolution, report, settled)
         _record_freshness(connection, feed, deliveries)
-        moments.before("applied commit")
         connection.commit()
-        moments.after("applied commit")
         drop_delivery_tables(connection, feed)
-        moments.before("delivery tables dropped commit")
         connection.commit()
-        moments.after("delivery tables dropped commit")
     return report
 
 
@@ -165,6 +162,7 @@ class _Applying:
         self.accepted_anyway, self.bridges = decisions.on_deliveries(connection, feed.name)
         self.on_rows = decisions.on_rows(connection, feed.name)
         self.mappings = decisions.mappings(connection, feed.name)
+        self.crosswalk = ledger.crosswalk(connection)
         self.baseline = ledger.baseline(connection, feed.name)
         self.loaded: set[tuple[str, str]] = set()
         self.sources: dict[str, str] = {}
@@ -193,7 +191,7 @@ class _Applying:
             self.feed.tables,
             accepted_anyway=frozenset(accepted_anyway),
             bridges=self.bridges,
-            look_back=self.look_back if any(contract.look_back for contract in self.feed.contracts) else None,
+            look_back=self,
         )
 
     def _settled(self) -> dict[str, str]:
@@ -206,7 +204,20 @@ class _Applying:
         )
         return dict(rows.fetchall())
 
-    def look_back(self, delivery: acceptance.Delivery, previous: acceptance.Delivery) -> Sequence[acceptance.Finding]:
+    def held_before(self, delivery: acceptance.Delivery, previous: acceptance.Delivery, table: str) -> int:
+        """Quarantined rows that the predecessor brought too for the same rules, by key or word for word."""
+        contract = next(contract for contract in self.feed.contracts if contract.name == table)
+        quarantine = contract.relation("quarantine")
+        mine, theirs = (", ".join(f'{each}."{column.name}"' for column in contract.columns) for each in "qp")
+        row = self.connection.execute(
+            f"select count(*) from {quarantine} q where q.delivery_id = %s and exists (select from {quarantine} p"
+            f" where p.delivery_id = %s and p.rules = q.rules and p.row_key is not distinct from q.row_key"
+            f" and (q.row_key is not null or row({mine}) is not distinct from row({theirs})))".encode(),
+            (delivery.delivery_id, previous.delivery_id),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def findings(self, delivery: acceptance.Delivery, previous: acceptance.Delivery) -> Sequence[acceptance.Finding]:
         """Hold a delivery's tables against those of its predecessor; what was found before is remembered."""
         found: list[acceptance.Finding] = []
         if self.baseline is not None and delivery.business_date <= self.baseline:
@@ -356,21 +367,15 @@ class _Applying:
 
     def ensure_loaded(self, contract: Contract, delivery_id: str) -> None:
         """Bring a delivery's table back from the landing store where it has been dropped, or lost by a crash."""
-        view, table = _gate_view_name(contract, delivery_id), contract.relation("delivery", delivery_id)
-        row = self.connection.execute("select to_regclass(%s)", (view,)).fetchone()
-        if row is not None and row[0] is not None:
+        if self._stands(_gate_view_name(contract, delivery_id)):
             if (contract.name, delivery_id) in self.loaded:
                 return
-            # A table without a write-ahead log comes back empty from a crash; one that was kept from an
-            # earlier night may be of an earlier contract.
-            full = self.connection.execute(f"select exists (select from {table})".encode()).fetchone()
+            # One that was kept from an earlier night may be of an earlier contract.
             gated = self.connection.execute(
-                "select accepted + quarantined, contract_checksum from audit.delivery_table"
-                " where delivery_id = %s and table_name = %s",
+                "select contract_checksum from audit.delivery_table where delivery_id = %s and table_name = %s",
                 (delivery_id, contract.name),
             ).fetchone()
-            assert gated is not None
-            if (full == (True,) or gated[0] == 0) and gated[1] == contract.checksum:
+            if self._is_whole(contract, delivery_id) and gated == (contract.checksum,):
                 return
         self.loaded.add((contract.name, delivery_id))
         folder = self._landed(contract, delivery_id)[1].parent
@@ -379,14 +384,28 @@ class _Applying:
         for name in (contract.name, *sorted(contract.referred)):
             mappings = self.mappings.get(name, {})
             path = folder / f"{name}{store.SUFFIX}"
-            if name != contract.name:
-                there = self.connection.execute("select to_regclass(%s)", (relations[name],)).fetchone()
-                if there is not None and there[0] is not None:
-                    continue
-            sure = load_table(self.connection, contracts[name], path, delivery_id, self.keys, mappings)
+            if name != contract.name and self._stands(relations[name]) and self._is_whole(contracts[name], delivery_id):
+                continue
+            stones = tombstones.stones(self.connection, self.feed, contracts[name], self.keys)
+            person_keys = self.keys.person_keys(self.crosswalk)
+            sure = load_table(self.connection, contracts[name], path, delivery_id, person_keys, stones, mappings)
             if name == contract.name:
                 mine = sure
         gate_view(self.connection, contract, delivery_id, relations, mine)
+
+    def _stands(self, relation: str) -> bool:
+        row = self.connection.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+        return row == (True,)
+
+    def _is_whole(self, contract: Contract, delivery_id: str) -> bool:
+        """A table without a write-ahead log comes back empty from a crash."""
+        table = contract.relation("delivery", delivery_id)
+        full = self.connection.execute(f"select exists (select from {table})".encode()).fetchone()
+        rows = self.connection.execute(
+            "select accepted + quarantined from audit.delivery_table where delivery_id = %s and table_name = %s",
+            (delivery_id, contract.name),
+        ).fetchone()
+        return full == (True,) or rows == (0,)
 
 
 def _gate_view_name(contract: Contract, delivery_id: str) -> str:
@@ -399,8 +418,8 @@ def _take_back(connection: psycopg.Connection, contract: Contract, date: dt.date
     count = connection.execute(f"delete from {history} where known_from >= %s".encode(), (date,)).rowcount
     count += connection.execute(f"update {history} set known_to = null where known_to >= %s".encode(), (date,)).rowcount
     connection.execute(
-        f"update {quarantine} set applied_on = null, resolved_on = null, resolution = null"
-        f" where applied_on >= %s".encode(),
+        f"update {quarantine} set applied_on = null, resolved_on = null, resolution = null,"
+        f" is_readmitted = false, is_discarded = false where applied_on >= %s".encode(),
         (date,),
     )
     connection.execute(
