@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from peel import contracts, moments
+from peel import contracts
 from peel.deliveries import decisions, ledger
 from peel.deliveries.landing import look_again
 from peel.desk.ledger import known_feed, outcomes
@@ -163,8 +163,6 @@ def replay(settings: Settings, feed_name: str, since: dt.date) -> Again:
     with connect(settings, "ingest") as connection:
         again.compare(before, outcomes(connection, feed.name, dt.date.min))
         connection.execute("update audit.replay set finished_at = clock_timestamp() where replay_id = %s", (replay_id,))
-        moments.before("replayed commit")
-    moments.after("replayed commit")
     return again
 
 
@@ -193,9 +191,7 @@ def _mark(settings: Settings, feed: contracts.Feed, ids: list[str]) -> None:
         connection.execute("update audit.delivery set state = 'landed' where delivery_id = any(%s)", (ids,))
         # The same rows in quarantine are new rows there: what they held back is to be applied again.
         connection.execute("update audit.applied set content = '' where delivery_id = any(%s)", (ids,))
-        moments.before("marked commit")
         connection.commit()
-        moments.after("marked commit")
 
 
 def _through(settings: Settings, feed: contracts.Feed, rerun: frozenset[str]) -> Again:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from peel import contracts, moments
+from peel import contracts
 from peel.contracts import Contract, Feed
 from peel.deliveries import decisions, ledger
 from peel.deliveries.decisions import Signed
@@ -88,9 +88,7 @@ def map_code(settings: Settings, table: str, column: str, old: str, new: str, si
     with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
         before = outcomes(connection, feed.name, dt.date.min)
         decisions.map_code(connection, contract, column, old, new, signed)
-        moments.before("mapped commit")
         connection.commit()
-        moments.after("mapped commit")
     gated = gate_feed(settings, feed).gated
     return _applied(settings, feed, before, None, len(gated))
 

@@ -50,9 +50,7 @@ def retention(settings: Settings) -> Retained:
         with connect(settings, "ingest") as connection, ledger.feed_lock(connection, feed.name):
             done.dropped += drop_delivery_tables(connection, feed, _refused_long_ago(settings, connection, feed))
             moved = _move_baseline(connection, feed)
-            moments.before("baseline commit")
             connection.commit()
-            moments.after("baseline commit")
             if moved is not None:
                 done.baselines[feed.name] = moved
             done.removed += _remove_landed(settings, connection, feed)
