@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from peel import contracts
@@ -26,19 +26,31 @@ from peel.deliveries import decisions
 from peel.deliveries.decisions import Signed
 from peel.deliveries.landing import land_feed
 from peel.gates.delivery import gate_feed
-from peel.history import apply
+from peel.history import apply, erasure
 from peel.history.apply import apply_feed
 from peel.settings import Settings
 from peel.warehouse import connect
 from tests.conftest import dump
 from tests.deliveries import deliver
-from tests.toys import DELTA, FULL, row
+from tests.toys import DELTA, FULL
+from tests.toys import row as toy_row
 
 pytestmark = pytest.mark.slow
 
 SIGNED = Signed("R. Peel", "a test")
 Name = tuple[str, int]
 """A delivery by business date and number."""
+
+
+def row(toy_id: object, **values: object) -> dict[str, object]:
+    """A row of somebody with a National Insurance number of their own."""
+    number = toy_id if isinstance(toy_id, int) else 99
+    return toy_row(toy_id, ni_number=f"QQ{number:06d}C", **values)
+
+
+GONE = 3
+"""Who asks to be erased: counted, changed, mapped, held and gone again. Nobody decides about a row of theirs alone:
+a row that is gone cannot be decided about, whatever came first."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,6 @@ class Decision:
             decisions.bridge(connection, feed, *self.codes, SIGNED)
         elif self.kind == "map":
             decisions.map_code(connection, contract, "code", *self.codes, SIGNED)
-        # ERASURE: an `erase` decision goes here, as soon as `peel.deliveries.erasure` offers it. In the examples
-        # with remembered gates `World.arrive` must then bring back landed files and records as they were before
-        # (or after) the erasure; those `from_their_folders` need nothing else.
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,7 @@ FULL_STORY = Story(
         Decision("accept", ("2026-01-08", 1)),
         Decision("readmit", ("2026-01-09", 1), row=3),
         Decision("discard", ("2026-01-09", 2), row=3),
+        Decision("erase", ("2026-01-01", 1)),
     ),
 )
 
@@ -133,12 +143,15 @@ DELTA_STORY = Story(
         Decision("readmit", ("2026-01-03", 2), row=2),
         Decision("bridge", ("2026-01-06", 1), codes=("e", "f")),
         Decision("discard", ("2026-01-08", 1), row=2),
+        Decision("erase", ("2026-01-01", 1)),
     ),
 )
 
 STORIES = {"full": FULL_STORY, "delta": DELTA_STORY}
+PHASES = (Phase.explicit, Phase.generate)  # an example takes a second: making a failing one smaller, minutes
 EXAMPLES = {"full": 130, "delta": 100}
 
+OF_ERASURE = ("audit.redaction", "audit.tombstone", "audit.erasure")
 REMEMBERED = ("audit.delivery", "audit.delivery_table", "audit.gate_result")
 
 
@@ -167,9 +180,12 @@ class World:
                 world.ids[date, seq] = delivery_id
         # In order and undisturbed, with real gates: what every other order must come to.
         apply_feed(here, world.feed)
+        shutil.copytree(here.landing, here.var / "landing whole")
         for decision in story.decisions:
             with connect(here, "owner") as connection:
                 decision.take(connection, world.feed, world.ids[decision.on])
+            if decision.kind == "erase":
+                erase(here)
             gate_feed(here, world.feed)
             apply_feed(here, world.feed)
         world.expected = dump(here, "history", "quarantine")
@@ -183,13 +199,18 @@ class World:
     def remember(self) -> None:
         """Keep what landing and gate recorded, without any mapping of codes and with all."""
         self.forget()
+        self.land_again()
         with connect(self.here, "owner") as connection:
             connection.execute("create schema kept")
-        for variant, kinds in (("plain", ()), ("mapped", ("map",))):
+        for variant in ("whole plain", "whole mapped", "erased mapped", "erased plain"):
+            if variant == "erased mapped":
+                erase(self.here)
+                shutil.copytree(self.here.landing, self.here.var / "landing erased")
             with connect(self.here, "owner") as connection:
                 connection.execute("update audit.delivery set state = 'landed', reason = null")
+                connection.execute("delete from audit.decision")
                 for decision in self.story.decisions:
-                    if decision.kind in kinds:
+                    if decision.kind == "map" and "mapped" in variant:
                         decision.take(connection, self.feed, self.ids[decision.on])
             gate_feed(self.here, self.feed)
             with connect(self.here, "owner") as connection:
@@ -198,11 +219,22 @@ class World:
                     connection.execute(f'create table kept."{variant} {name}" as table {relation}'.encode())
         self.forget()
 
+    def land_again(self) -> None:
+        """As landing left it: an erasure has changed what it holds."""
+        shutil.rmtree(self.here.landing)
+        shutil.copytree(self.here.var / "landing whole", self.here.landing)
+        with connect(self.here, "owner") as connection:
+            connection.execute("update audit.delivery set state = 'refused'")
+            connection.execute("delete from audit.source_folder")
+            for relation in (self.quarantine, *reversed(REMEMBERED)):
+                connection.execute(f"delete from {relation}".encode())
+        land_feed(self.here, self.feed)
+
     def forget(self) -> None:
         """As before the first night, but for what was landed and gated."""
         history = self.feed.contracts[0].relation("history")
         with connect(self.here, "owner") as connection:
-            for relation in (history, "audit.applied", "audit.decision"):
+            for relation in (history, "audit.applied", "audit.decision", *OF_ERASURE):
                 connection.execute(f"delete from {relation}".encode())
             connection.execute(
                 f"update {self.quarantine} set applied_on = null, resolved_on = null, resolution = null,"
@@ -222,8 +254,10 @@ class World:
         ).fetchone()
         if known == (True,):
             return  # here already: the same folder costs nothing
-        mapped = connection.execute("select exists (select from audit.decision where kind = 'map')").fetchone()
-        variant = "mapped" if mapped == (True,) else "plain"
+        stands = "select exists (select from audit.decision where kind = 'map'), exists (select from audit.erasure)"
+        mapped, erased = connection.execute(stands).fetchone() or (False, False)
+        variant = f"{'erased' if erased else 'whole'} {'mapped' if mapped else 'plain'}"
+        self.land(delivery_id, "erased" if erased else "whole")
         relations = (*REMEMBERED, self.quarantine)
         for relation in reversed(relations) if known else ():
             if relation != "audit.delivery":
@@ -240,11 +274,20 @@ class World:
         # Delivery tables are left standing between examples, but not where codes are now to be read otherwise.
         mappings = [one.codes[0] for one in self.story.decisions if one.kind == "map"]
         members, _ = self.story.deliveries[next(name for name, one in self.ids.items() if one == delivery_id)]
-        if self.read_as.get(delivery_id) != variant and any(member["code"] in mappings for member in members):
+        if self.read_as.get(delivery_id) != variant and any(
+            member["code"] in mappings or member["toy_id"] == GONE for member in members
+        ):
             for contract in self.feed.contracts:
                 relation = contract.relation("delivery", delivery_id)
                 connection.execute(f"drop table if exists {relation} cascade".encode())
             self.read_as[delivery_id] = variant
+
+    def land(self, delivery_id: str, variant: str) -> None:
+        """The landed objects of a delivery, as they are without or with the erasure."""
+        name = next(name for name, one in self.ids.items() if one == delivery_id)
+        place = Path(self.feed.name, name[0], str(name[1]), delivery_id)
+        shutil.rmtree(self.here.landing / place, ignore_errors=True)
+        shutil.copytree(self.here.var / f"landing {variant}" / place, self.here.landing / place)
 
     def tell(self, events: Sequence[Name | Decision], apply_after: set[int]) -> dict[str, list[str]]:
         """Deliveries and decisions in an order, the night's last step run where it is said and at the end."""
@@ -275,9 +318,17 @@ class World:
             connection.commit()
             apply_feed(self.here, self.feed)  # what is to be accepted must have been refused
         decision.take(connection, self.feed, self.ids[decision.on])
+        if decision.kind == "erase":
+            connection.commit()
+            erase(self.here)
+            self.read_as.clear()
         again = connection.execute("select delivery_id from audit.delivery where state = 'landed'").fetchall()
         for (delivery_id,) in again:
             self.arrive(connection, delivery_id)
+
+
+def erase(here: Settings) -> None:
+    erasure.erase(here, [("person_id", f"90{GONE}")], SIGNED)
 
 
 def orders(story: Story) -> st.SearchStrategy[tuple[list[Any], set[int]]]:
@@ -298,7 +349,13 @@ def test_deliveries_and_decisions_in_any_order_give_the_same_history_and_quarant
     monkeypatch.setattr(apply, "ensure_tables", lambda *_: None)  # they stand
     monkeypatch.setattr(apply, "drop_delivery_tables", lambda *_: None)  # the next example needs them again
 
-    @settings(max_examples=EXAMPLES[mode], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES[mode],
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=PHASES,
+    )
     @given(orders(story))
     def holds(example: tuple[list[Name | Decision], set[int]]) -> None:
         assert world.tell(*example) == world.expected
@@ -317,7 +374,7 @@ def test_deliveries_in_any_order_from_their_folders(
     here = world.here
     shutil.move(here.sources, tmp_path / "all")
 
-    @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=PHASES)
     @given(orders(story))
     def holds(example: tuple[list[Name | Decision], set[int]]) -> None:
         world.nothing_has_come()
@@ -350,6 +407,8 @@ def test_deliveries_in_any_order_from_their_folders(
                 put_off.remove(decision)
                 with connect(here, "owner") as connection:
                     decision.take(connection, world.feed, world.ids[decision.on])
+                if decision.kind == "erase":
+                    erase(here)
         night()
         assert dump(here, "history", "quarantine") == world.expected
 
