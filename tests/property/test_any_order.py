@@ -148,7 +148,12 @@ DELTA_STORY = Story(
 )
 
 STORIES = {"full": FULL_STORY, "delta": DELTA_STORY}
-PHASES = (Phase.explicit, Phase.generate)  # an example takes a second: making a failing one smaller, minutes
+EXAMPLE = settings(
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.generate),  # an example takes a second: making a failing one smaller, minutes
+)
 EXAMPLES = {"full": 130, "delta": 100}
 
 OF_ERASURE = ("audit.redaction", "audit.tombstone", "audit.erasure")
@@ -374,7 +379,7 @@ def test_deliveries_in_any_order_from_their_folders(
     here = world.here
     shutil.move(here.sources, tmp_path / "all")
 
-    @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=PHASES)
+    @settings(EXAMPLE, max_examples=3)
     @given(orders(story))
     def holds(example: tuple[list[Name | Decision], set[int]]) -> None:
         world.nothing_has_come()
