@@ -23,8 +23,11 @@ import pytest
 from peel import contracts, night
 from peel.builds.build import arriving
 from peel.deliveries import landing
+from peel.deliveries.decisions import Signed, map_code
 from peel.deliveries.landing import land_feed
 from peel.errors import PeelError
+from peel.gates.delivery import gate_feed
+from peel.history.apply import apply_feed
 from peel.london import LONDON
 from peel.settings import Settings
 from peel.status import document, lines
@@ -547,3 +550,29 @@ def test_a_source_out_of_reach_is_an_error_and_what_was_landed_stands(
         land_feed(here, contracts.feed(here.contracts, "toy"))
     assert dump(here, "history") == before
     assert next(feed for feed in document(here)["feeds"] if feed["feed"] == "toy")["latest_applied"] == DATE
+
+
+def test_a_mapped_code_is_read_so_also_where_the_gate_takes_over_what_it_found_in_the_same_rows(
+    with_contracts: WithContracts,
+) -> None:
+    """A delivery waits with its table standing, read before the code was mapped; an earlier one has the same rows."""
+    here = with_contracts(DELTA)
+    feed = contracts.feed(here.contracts, "drip")
+
+    def run() -> None:
+        land_feed(here, feed)
+        gate_feed(here, feed)
+        apply_feed(here, feed)
+
+    same = [row(1, code="Q"), row(2)]
+    deliver(here.sources, "drip", "2026-01-02", {"drip": same}, mode="delta", watermarks=("a", "b"))
+    run()
+    deliver(here.sources, "drip", "2026-01-01", {"drip": same}, seq=2, mode="delta", watermarks=("y", "z"))
+    run()
+    assert rows(here, "select distinct state from audit.delivery") == [("waiting",)]
+    with connect(here, "ingest") as connection:
+        (drip,) = feed.contracts
+        assert map_code(connection, drip, "code", "Q", "A", Signed("R. Peel", "an old code")) == 2
+    deliver(here.sources, "drip", "2026-01-01", {"drip": [row(3)]}, mode="delta", watermarks=(None, "a"))
+    run()
+    assert rows(here, "select toy_id, code from history.drip order by 1") == [(1, "A"), (2, "A"), (3, "A")]
