@@ -134,6 +134,8 @@ def test_totals_of_closed_months_stand_and_nobody_is_left_under_a_key(
 ) -> None:
     people = [("person_id", officer(night_copy)), ("candidate_id", applicant(night_copy))]
     sought = [one for person in people for one in keys_of(night_copy, *person)]
+    applications = source_rows(night_copy, "recruitment", "ats_application")
+    sought += [row["application_id"] for row in applications if row["candidate_id"] == people[1][1]]
     assert {"core.fct_workforce_snapshot", "core.fct_application"} <= set(traces(night_copy, sought))
     before, heads, unit_rows = closed(night_copy), strength(night_copy), dump(night_copy, "core")
 
@@ -154,6 +156,7 @@ def test_totals_of_closed_months_stand_and_nobody_is_left_under_a_key(
     kept = rows(night_copy, "select row_id::text, request_id, attributes::text from keyless.fact_row")
     assert len(kept) == sum(report.kept for report in reports)
     assert {row[1] for row in kept} == {None}
+    assert any('"counts_in_year": false' in row[2] for row in kept), "the applicant is one of the year still"
     facts = [line for name in FACTS for line in after[f"core.{name}"]]
     assert all(sum(row[0] in line for line in facts) == 1 for row in kept[:100])
     for fact, month in FACTS.items():
