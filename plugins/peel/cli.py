@@ -286,6 +286,7 @@ def _decisions(here: Settings, options: argparse.Namespace) -> None:
 
 
 def _erase(here: Settings, options: argparse.Namespace) -> None:
+    from peel.builds.erasing import erase_person
     from peel.deliveries.decisions import Signed
     from peel.desk import persons
 
@@ -293,11 +294,14 @@ def _erase(here: Settings, options: argparse.Namespace) -> None:
         print("One `KIND IDENTIFIER` on each line, then Ctrl-D:", file=sys.stderr)
     known = persons.identifiers(sys.stdin)
     kind: Literal["objection", "erasure"] = "objection" if options.objection else "erasure"
-    report = persons.erase(here, known, Signed(options.who, options.reason), kind)
+    report = erase_person(here, known, Signed(options.who, options.reason), kind)
+    persons.settle(here)
     found = ", ".join(f"{count} {name}" for name, count in sorted(report.identifiers.items()))
     _say(f"Request {report.request_id}: known by {found}.")
     _say(f"{sum(report.versions.values())} versions and {sum(report.quarantined.values())} quarantined rows changed;")
     _say(f"{report.objects} landed tables written anew, {report.rows} rows gone from them.")
+    if report.kept:
+        _say(f"{report.kept} rows of closed months stay in the star, under no key: published totals do not move.")
     _say("Readers lose them with the next build. Copies elsewhere are yours to find: the source, backups, exports.")
 
 

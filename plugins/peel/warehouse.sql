@@ -8,13 +8,14 @@ create schema if not exists delivery;
 create schema if not exists quarantine;
 create schema if not exists history;
 create schema if not exists sensitive;
+create schema if not exists keyless;
 create schema if not exists core;
 create schema if not exists mart;
 
 grant usage, create on schema delivery, quarantine, history, sensitive to peel_ingest;
 grant usage on schema delivery, sensitive to peel_gate;
 grant usage on schema quarantine to peel_gate;
-grant usage on schema history, sensitive to peel_transform;
+grant usage on schema history, sensitive, keyless to peel_transform;
 grant usage, create on schema core, mart to peel_transform;
 grant usage on schema core to peel_analyst;
 grant usage on schema mart to peel_bi, peel_publish, peel_analyst;
@@ -38,6 +39,7 @@ comment on schema delivery is 'One all-text table for each delivery of each cont
 comment on schema quarantine is 'Rows held back by a row rule, with the rule and the delivery';
 comment on schema history is 'Every version of every accepted row, with the business dates it was known from and to';
 comment on schema sensitive is 'Delivery, quarantine and history of tables with special category data';
+comment on schema keyless is 'What published totals still count of people who were erased, under no key of theirs';
 comment on schema core is 'The star as last switched: unit rows under person keys';
 comment on schema mart is 'What BI tools and readers use: aggregates and indicators';
 
@@ -179,6 +181,23 @@ create table if not exists audit.redaction (
 );
 comment on table audit.redaction is 'Each row is a landed table that was written anew without a person''s rows';
 
+create table if not exists keyless.fact_row (
+    row_id uuid primary key default gen_random_uuid(),
+    fact text not null,
+    month_end date not null,
+    attributes jsonb not null,
+    request_id bigint
+);
+comment on table keyless.fact_row is
+'Each row is a row of a fact in a closed month, of somebody erased, under no key of theirs';
+comment on column keyless.fact_row.row_id is
+'Made at random: what the star has instead of the key of a person, event or application';
+comment on column keyless.fact_row.fact is 'The fact the row belongs to';
+comment on column keyless.fact_row.month_end is 'Last day of the month it is counted in';
+comment on column keyless.fact_row.attributes is 'What published totals need of it, by column, and nothing else';
+comment on column keyless.fact_row.request_id is
+'The request it was made for, until that is known to be committed; empty from then on, so that rows do not join';
+
 create table if not exists audit.look_back (
     table_name text not null,
     rule text not null,
@@ -317,6 +336,8 @@ add column if not exists value_to text;
 alter table audit.applied add column if not exists content text not null default '';
 
 grant select on all tables in schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
+grant select, insert, delete on keyless.fact_row to peel_transform;
+grant update (request_id) on keyless.fact_row to peel_transform;
 grant insert, update, references on audit.delivery, audit.delivery_table to peel_ingest;
 grant insert, update, delete
 on audit.applied, audit.source_folder, audit.unusable_folder, audit.baseline, audit.probe, audit.look_back

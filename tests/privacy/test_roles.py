@@ -18,7 +18,13 @@ READABLE = {
     "publish": {"mart.indicator_observation", "mart.as_of", "audit.delivery"},
     "analyst": {"mart.indicator_observation", "core.fct_workforce_snapshot", "core.dim_ethnicity"},
     "gate": {"audit.delivery", "quarantine.hr_person", "sensitive.quarantine_hr_sensitive"},
-    "transform": {"history.hr_person", "sensitive.history_hr_sensitive", "core.dim_ethnicity", "audit.delivery"},
+    "transform": {
+        "history.hr_person",
+        "sensitive.history_hr_sensitive",
+        "core.dim_ethnicity",
+        "audit.delivery",
+        "keyless.fact_row",
+    },
     "ingest": {"history.hr_person", "quarantine.hr_person", "sensitive.history_hr_sensitive", "audit.delivery"},
 }
 EVERYTHING = set().union(*READABLE.values()) | {"core.person_input"}
@@ -59,6 +65,7 @@ FORBIDDEN = [
     ("transform", "sensitive.quarantine_hr_sensitive"),
     ("ingest", "core.fct_workforce_snapshot"),
     ("ingest", "mart.indicator_observation"),
+    *((role, "keyless.fact_row") for role in ("bi", "publish", "analyst", "gate", "ingest")),
 ]
 
 
@@ -100,6 +107,7 @@ def test_a_role_cannot_read_what_is_not_its_own(london_night: Settings, role: st
         ("ingest", "delete from audit.key_epoch"),
         ("transform", "delete from history.hr_person"),
         ("transform", "delete from audit.switch"),
+        ("transform", "update keyless.fact_row set attributes = '{}'"),
         ("transform", "update audit.delivery set state = 'applied'"),
     ],
 )

@@ -354,13 +354,7 @@ def test_deliveries_and_decisions_in_any_order_give_the_same_history_and_quarant
     monkeypatch.setattr(apply, "ensure_tables", lambda *_: None)  # they stand
     monkeypatch.setattr(apply, "drop_delivery_tables", lambda *_: None)  # the next example needs them again
 
-    @settings(
-        max_examples=EXAMPLES[mode],
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-        phases=PHASES,
-    )
+    @settings(EXAMPLE, max_examples=EXAMPLES[mode])
     @given(orders(story))
     def holds(example: tuple[list[Name | Decision], set[int]]) -> None:
         assert world.tell(*example) == world.expected

@@ -59,7 +59,8 @@ def test_what_stands_in_the_warehouse_is_what_the_manifest_says(london_night: Se
         ).fetchall()
         unnamed = connection.execute(
             "select oid::regclass::text from pg_class where relkind in ('r', 'v') and relnamespace in"
-            " ('core'::regnamespace, 'mart'::regnamespace, 'history'::regnamespace, 'audit'::regnamespace)"
+            " ('core'::regnamespace, 'mart'::regnamespace, 'history'::regnamespace, 'audit'::regnamespace,"
+            " 'keyless'::regnamespace)"
             " and obj_description(oid, 'pg_class') is null"
         ).fetchall()
         keys = connection.execute(

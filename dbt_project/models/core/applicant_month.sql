@@ -4,7 +4,7 @@ select
     workforce_group,
     ethnicity_code,
     sex_code,
-    count(distinct person_key)::integer as candidates,
+    (count(distinct person_key) filter (where counts_in_month))::integer as candidates,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
 where applied_month_end in (select month_end from {{ ref('int_affected_applied_month') }})

@@ -5,7 +5,7 @@ select
     entry_route,
     ethnicity_code,
     sex_code,
-    count(distinct person_key)::integer as candidates,
+    (count(distinct person_key) filter (where counts_in_route_month))::integer as candidates,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
 where applied_month_end in (select month_end from {{ ref('int_affected_applied_month') }})

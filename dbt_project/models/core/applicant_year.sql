@@ -6,7 +6,7 @@ select
     workforce_group,
     ethnicity_code,
     sex_code,
-    count(distinct person_key)::integer as candidates,
+    (count(distinct person_key) filter (where counts_in_year))::integer as candidates,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
 where {{ financial_year('applied_on') }} in (select financial_year from {{ ref('int_affected_applied_year') }})

@@ -7,7 +7,15 @@ affected as (
 
 counted as (
     {{ workforce_rows('affected') }}
+),
+
+keyless as (
+    {{ keyless_rows('fct_workforce_snapshot') }}
 )
 
 select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
 from counted
+union all
+select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
+from keyless
+where month_end in (select month_end from affected)

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import psycopg
 
-from peel.builds import dbt
+from peel.builds import dbt, keyless
 from peel.contracts import Feed, feeds
 from peel.deliveries import ledger
 from peel.errors import PeelError
@@ -87,6 +87,7 @@ def build(settings: Settings) -> str | None:
         due = find_due(connection, all_feeds, dbt.checksum(settings), now(), arriving(settings, connection, all_feeds))
         if due is None:
             return None
+        keyless.settle(connection)
         _begin(connection, due)
         variables = {
             "business_date": due.business_date.isoformat(),

@@ -57,7 +57,7 @@ def gate_build(settings: Settings, build_id: str) -> dict[str, int]:
                 if not outcome.passed and critical:
                     failed.append(f"{table_name}: {outcome.rule.label} ({outcome.failed})")
         connection.execute(
-            "update audit.build set state = %s, reason = %s where build_id = %s",
+            "update audit.build set state = %s, reason = %s where build_id = %s and state = 'built'",
             ("failed" if failed else "gated", "; ".join(failed) or None, build_id),
         )
         connection.commit()

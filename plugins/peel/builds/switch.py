@@ -21,7 +21,7 @@ from peel.builds.merge import (
     orphans_sql,
     upsert_sql,
 )
-from peel.builds.tables import Table, View, tables, views
+from peel.builds.tables import Table, View, names_the_gone, tables, views
 from peel.errors import PeelError
 from peel.settings import Settings
 from peel.warehouse import connect
@@ -89,6 +89,8 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         _prove_keys(connection, members, reshaped | thinned)
         _publish(connection, members, mart, remake=bool(reshaped))
         _drop_orphans(connection, members, mart)
+        for name in names_the_gone(manifest):
+            connection.execute(f'truncate next."{name}"'.encode())
         connection.execute("insert into audit.switch (build_id, rows) values (%s, %s)", (build_id, Jsonb(changed)))
         connection.execute(
             "update audit.build set state = 'switched', finished_at = clock_timestamp() where build_id = %s",

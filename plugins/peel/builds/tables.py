@@ -73,6 +73,11 @@ def views(manifest: dict[str, Any]) -> list[View]:
     ]
 
 
+def names_the_gone(manifest: dict[str, Any]) -> list[str]:
+    """Models in ``next`` that name who is no longer there, and are emptied once that has been switched."""
+    return sorted(node["name"] for node in _models(manifest) if _meta(node).get("names_the_gone"))
+
+
 def _models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
 

@@ -1,15 +1,15 @@
-"""What is done for one person, and for everyone's pseudonyms: erasure, objection, change of keys."""
+"""What is asked for one person, and for everyone's pseudonyms: whom a request is about, change of keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from peel import contracts
 from peel.deliveries.decisions import Signed
-from peel.deliveries.tombstones import STRONG, Kind
+from peel.deliveries.tombstones import STRONG
 from peel.errors import PeelError
 from peel.gates.delivery import gate_feed
-from peel.history import erasure, rotation
+from peel.history import rotation
 from peel.history.apply import apply_feed
 from peel.settings import Settings
 
@@ -35,27 +35,15 @@ def identifiers(lines: Iterable[str]) -> list[tuple[str, str]]:
     return found
 
 
-def erase(
-    settings: Settings, known: Sequence[tuple[str, str]], signed: Signed, kind: Kind = "erasure"
-) -> erasure.ErasureReport:
-    """Erase a person or honour their objection, and have applied again what that concerns.
-
-    Raises:
-        PeelError: no identifier was given that identifies a person by itself.
-    """
-    report = erasure.erase(settings, known, signed, kind)
-    _settle(settings)
-    return report
-
-
 def rotate_warehouse_key(settings: Settings, signed: Signed) -> rotation.Rotation:
     """Change k_wh: every person key is made again."""
     changed = rotation.rotate_warehouse_key(settings, signed)
-    _settle(settings)
+    settle(settings)
     return changed
 
 
-def _settle(settings: Settings) -> None:
+def settle(settings: Settings) -> None:
+    """Gate and apply again what a request or a change of keys concerns."""
     for feed in contracts.feeds(settings.contracts):
         gate_feed(settings, feed)
         apply_feed(settings, feed)

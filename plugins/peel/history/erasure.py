@@ -8,7 +8,7 @@ kept. Readers lose them with the next build, which the request makes due.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class ErasureReport:
         quarantined: quarantined rows removed, by table.
         objects: landed tables written anew.
         rows: rows removed from them.
+        kept: rows of facts kept under no key.
     """
 
     request_id: int = 0
@@ -47,6 +48,24 @@ class ErasureReport:
     quarantined: dict[str, int] = field(default_factory=dict)
     objects: int = 0
     rows: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request just before it is committed; nothing of it is kept.
+
+    Attributes:
+        request_id: of the request in ``audit.erasure``.
+        kind: erasure or objection.
+        person_keys: every key the warehouse may know the person by.
+        has_objected: they have objected to what is of a special category, now or before.
+    """
+
+    request_id: int
+    kind: tombstones.Kind
+    person_keys: frozenset[str]
+    has_objected: bool
 
 
 def erase(
@@ -54,6 +73,7 @@ def erase(
     identifiers: Sequence[tuple[str, str]],
     signed: decisions.Signed,
     kind: tombstones.Kind = "erasure",
+    before_commit: Callable[[Request], None] | None = None,
 ) -> ErasureReport:
     """Erase a person, or honour their objection.
 
@@ -62,6 +82,7 @@ def erase(
         identifiers: what is known of the person, as (kind, raw identifier); others are found from them.
         signed: who asks and why; without anything that says who the person is.
         kind: erasure or objection.
+        before_commit: called when history no longer holds the person and nobody sees it yet.
 
     Raises:
         PeelError: no identifier was given that identifies a person by itself, or it has not its form.
@@ -95,6 +116,8 @@ def erase(
             for contract in feed.contracts:
                 _from_history(connection, feed, contract, tokens, keys, kind, report)
                 drop_delivery_tables(connection, contract)
+        if before_commit is not None:
+            before_commit(_request(connection, row[0], kind, tokens, keys))
         if kind == "erasure":
             connection.execute(
                 "delete from sensitive.crosswalk where token = any(%(mine)s) or first_token = any(%(mine)s)",
@@ -147,6 +170,21 @@ class all_feeds_locked:  # noqa: N801 (used as a statement)
 
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+
+def _request(
+    connection: psycopg.Connection, request_id: int, kind: tombstones.Kind, tokens: set[tuple[str, str]], keys: Keys
+) -> Request:
+    stones = {made.stone(*token) for token in tokens for made in (keys, keys.before) if made is not None}
+    objected = connection.execute(
+        "select 1 from audit.tombstone join audit.erasure using (request_id) where kind = 'objection'"
+        " and stone = any(%s) limit 1",
+        (sorted(stones),),
+    ).fetchone()
+    person_keys = {
+        key for of_kind in ("person_id", "candidate_id") for key in _values(connection, tokens, of_kind, keys)
+    }
+    return Request(request_id, kind, frozenset(person_keys), objected is not None)
 
 
 def _finish(connection: psycopg.Connection, request_id: int) -> None:

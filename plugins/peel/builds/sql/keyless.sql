@@ -1,0 +1,112 @@
+-- Copies a person's rows of closed months out of the star, as they were last switched, with what published
+-- totals need of them and nothing else. A month is closed before the month of the last switched night.
+--
+-- Distinct candidates are counted by month, by month and route, and by financial year. Without a key nobody can
+-- be told apart any more, so each application says where it is the one its candidate is counted by.
+--
+-- In no particular order: rows that lie together would join.
+--
+-- Parameters: request_id bigint; person_keys text[]; has_objected boolean (to what is of a special category:
+-- then nothing is kept of it, although the star may not have been built since).
+insert into keyless.fact_row (fact, month_end, attributes, request_id)
+with
+closed as (
+    select date_trunc('month', business_date)::date as before_day
+    from audit.switched_build
+),
+
+person as (
+    select cast(unnest(cast(%(person_keys)s as text[])) as uuid) as person_key
+),
+
+workforce as (
+    select
+        'fct_workforce_snapshot' as fact,
+        month_end,
+        jsonb_build_object(
+            'month_end', month_end,
+            'workforce_group', workforce_group,
+            'rank_code', rank_code,
+            'ethnicity_code', case when %(has_objected)s then 'NC' else ethnicity_code end,
+            'sex_code', sex_code,
+            'age_band_code', age_band_code,
+            'org_type', org_type,
+            'bcu_code', bcu_code,
+            'borough_code', borough_code,
+            'fte', fte,
+            'is_fte_capped', is_fte_capped,
+            'is_ho_headcount', is_ho_headcount,
+            'is_working_strength', is_working_strength,
+            'is_held', is_held
+        ) as attributes
+    from core.fct_workforce_snapshot
+    where person_key in (select person_key from person) and is_ho_headcount
+),
+
+movement as (
+    select
+        'fct_workforce_movement' as fact,
+        month_end,
+        jsonb_build_object(
+            'month_end', month_end,
+            'event_date', month_end,
+            'movement_type', movement_type,
+            'workforce_group', workforce_group,
+            'joiner_type', joiner_type,
+            'entry_route', entry_route,
+            'leaving_reason_code', leaving_reason_code,
+            'ethnicity_code', case when %(has_objected)s then 'NC' else ethnicity_code end,
+            'sex_code', sex_code,
+            'is_held', false
+        ) as attributes
+    from core.fct_workforce_movement
+    where person_key in (select person_key from person)
+),
+
+application as (
+    select
+        'fct_application' as fact,
+        applied_month_end as month_end,
+        jsonb_build_object(
+            'applied_month_end', applied_month_end,
+            'applied_on', applied_month_end,
+            'workforce_group', workforce_group,
+            'entry_route', entry_route,
+            'ethnicity_code', case when %(has_objected)s then 'NC' else ethnicity_code end,
+            'sex_code', sex_code,
+            'is_held', false,
+            'counts_in_month', row_number() over (
+                partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end
+                order by applied_on, application_id
+            ) = 1,
+            'counts_in_route_month', row_number() over (
+                partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end, entry_route
+                order by applied_on, application_id
+            ) = 1,
+            'counts_in_year', row_number() over (
+                partition by
+                    person_key, workforce_group, ethnicity_code, sex_code,
+                    date_trunc('year', applied_on - interval '3 months')
+                order by applied_on, application_id
+            ) = 1
+        ) as attributes
+    from core.fct_application
+    where person_key in (select person_key from person)
+),
+
+counted as (
+    select * from workforce
+    union all
+    select * from movement
+    union all
+    select * from application
+)
+
+select
+    counted.fact,
+    counted.month_end,
+    counted.attributes,
+    %(request_id)s
+from counted
+inner join closed on counted.month_end < closed.before_day
+order by random()
