@@ -106,7 +106,7 @@ FULL_STORY = Story(
         ("2026-01-05", 1): ([row(0), row("x"), row(3), row(4)], NONE),  # a key that cannot be read, discarded later
         ("2026-01-06", 1): ([row(0), row(3, code="Q"), row(4, code="Q"), row(8), row(7)], NONE),  # a code mapped later
         ("2026-01-07", 1): ([row(0), row(3, born="never"), row(4, code="B")], NONE),  # deletions, one held
-        ("2026-01-08", 1): ([row(0, code="Z"), row(3, code="Z"), row(4, code="Z"), row(9)], NONE),  # accepted anyway
+        ("2026-01-08", 1): ([row(9), *[row(n, code="Z") for n in (0, 3, 4, 5)]], NONE),  # accepted anyway
         ("2026-01-09", 1): ([row(0), row(4), row(4, amount="9.00"), row(9, code="Q")], NONE),  # one of two readmitted
         ("2026-01-09", 2): ([row(0), row(4), row(4, amount="9.00"), row(10)], NONE),  # replaces it
         ("2026-01-10", 1): ([row(0), row(9, note="mended")], NONE),
