@@ -61,6 +61,11 @@ class Decision:
     on: Name
     row: int = 0
     codes: tuple[str, str] = ("", "")
+    also: Name | None = None  # another delivery that must be there
+
+    def is_ripe(self, arrived: set[Name]) -> bool:
+        """Whether there is something to decide about."""
+        return self.on in arrived and (self.also is None or self.also in arrived)
 
     def take(self, connection: psycopg.Connection, feed: Feed, delivery_id: str) -> None:
         (contract,) = feed.contracts
@@ -141,7 +146,7 @@ DELTA_STORY = Story(
     (
         Decision("map", ("2026-01-02", 1), codes=("Q", "A")),
         Decision("readmit", ("2026-01-03", 2), row=2),
-        Decision("bridge", ("2026-01-06", 1), codes=("e", "f")),
+        Decision("bridge", ("2026-01-06", 1), codes=("e", "f"), also=("2026-01-04", 1)),
         Decision("discard", ("2026-01-08", 1), row=2),
         Decision("erase", ("2026-01-01", 1)),
     ),
@@ -307,21 +312,38 @@ class World:
                 else:
                     arrived.add(event)
                     self.arrive(connection, self.ids[event])
-                for decision in [one for one in put_off if one.on in arrived]:
-                    put_off.remove(decision)
-                    if decision not in taken:  # a person decides once
-                        taken.add(decision)
-                        self.decide(connection, decision)
+                self.decide_all(connection, put_off, arrived, taken)
                 connection.commit()
                 if place in apply_after:
                     apply_feed(self.here, self.feed)
+            self.decide_all(connection, put_off, arrived, taken)
+            assert not put_off
         apply_feed(self.here, self.feed)
         return dump(self.here, "history", "quarantine")
 
-    def decide(self, connection: psycopg.Connection, decision: Decision) -> None:
+    def is_refused(self, name: Name) -> bool:
+        with connect(self.here, "owner") as connection:
+            row = connection.execute("select state from audit.delivery where delivery_id = %s", (self.ids[name],))
+            return row.fetchone() == ("refused",)
+
+    def decide_all(
+        self, connection: psycopg.Connection, put_off: list[Decision], arrived: set[Name], taken: set[Decision]
+    ) -> None:
+        for decision in [one for one in put_off if one.is_ripe(arrived)]:
+            # a person decides once
+            if decision in taken or self.decide(connection, decision):
+                taken.add(decision)
+                put_off.remove(decision)
+
+    def decide(self, connection: psycopg.Connection, decision: Decision) -> bool:
+        """Take a decision; false where there is nothing to decide yet."""
         if decision.kind == "accept":
             connection.commit()
-            apply_feed(self.here, self.feed)  # what is to be accepted must have been refused
+            apply_feed(self.here, self.feed)
+            # What is to be accepted must have been refused: rows that a delivery before it brought too do not
+            # count against it, so that may take another delivery.
+            if not self.is_refused(decision.on):
+                return False
         decision.take(connection, self.feed, self.ids[decision.on])
         if decision.kind == "erase":
             connection.commit()
@@ -330,6 +352,7 @@ class World:
         again = connection.execute("select delivery_id from audit.delivery where state = 'landed'").fetchall()
         for (delivery_id,) in again:
             self.arrive(connection, delivery_id)
+        return True
 
 
 def erase(here: Settings) -> None:
@@ -399,16 +422,22 @@ def test_deliveries_in_any_order_from_their_folders(
                     tmp_path / "all" / story.feed / date / str(seq), here.sources / story.feed / date / str(seq)
                 )
                 arrived.add(event)
-            ready = [one for one in put_off if one.on in arrived]
+            ready = [one for one in put_off if one.is_ripe(arrived)]
             if ready or place in apply_after:
                 night()
             for decision in ready:
+                if decision.kind == "accept" and not world.is_refused(decision.on):
+                    continue
                 put_off.remove(decision)
                 with connect(here, "owner") as connection:
                     decision.take(connection, world.feed, world.ids[decision.on])
                 if decision.kind == "erase":
                     erase(here)
         night()
+        for decision in put_off:
+            with connect(here, "owner") as connection:
+                decision.take(connection, world.feed, world.ids[decision.on])
+            night()
         assert dump(here, "history", "quarantine") == world.expected
 
     holds()
