@@ -101,10 +101,7 @@ def test_a_full_delivery_is_what_the_contract_declares(tables: Database, tmp_pat
         ["2", 'O\'Brien, "Bob"', "1980-02-29", "0.500", "true", "2026-07-01 11:00:00.25+00"],
     ]
     assert manifest["watermark_from"] is None
-    folder = tmp_path / "landed"
-    folder.mkdir()
-    (folder / MANIFEST).write_bytes(read(here, offer, MANIFEST))
-    claimed = read_manifest(folder, of, DATE, 1)
+    claimed = read_manifest(read(here, offer, MANIFEST), of, DATE, 1)
     assert claimed.schema_version == "1.2.0"
     assert abs(claimed.extract_ts - dt.datetime.now(dt.UTC)) < dt.timedelta(minutes=1)
     with pytest.raises(FileAbsent):
