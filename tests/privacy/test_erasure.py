@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,8 +121,6 @@ def test_nobody_else_changes(with_contracts: WithContracts) -> None:
             connection.execute(f"delete from {table}".encode())
         for table in ("audit.delivery_table", "audit.delivery", "audit.source_folder", "audit.tombstone"):
             connection.execute(f"delete from {table}".encode())
-    import shutil
-
     shutil.rmtree(here.sources)
     shutil.rmtree(here.landing)
     run(here, "toy", nights(without=GONE))
@@ -218,3 +217,14 @@ def test_a_linked_landing_object_is_redacted_wherever_it_stands(toy: Settings) -
     erasure.erase(toy, [("person_id", f"90{GONE}")], SIGNED)
     assert traces(toy, GONE) == []
     assert contracts.feed(toy.contracts, "toy").tables == ("toy",)
+
+
+def test_what_a_killed_landing_left_behind_goes_too(toy: Settings) -> None:
+    run(toy, "toy", nights())
+    (recorded, *_) = sorted(toy.landing.glob("toy/*/*/*"))
+    left = recorded.with_name("0123456789ab")
+    shutil.copytree(recorded, left)
+    erasure.erase(toy, [("person_id", f"90{GONE}")], SIGNED)
+    assert not left.exists()
+    assert recorded.exists()
+    assert traces(toy, GONE) == []

@@ -8,6 +8,7 @@ kept. Readers lose them with the next build, which the request makes due.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -332,6 +333,7 @@ def _from_landing(
     settings: Settings, connection: psycopg.Connection, feed: Feed, keys: Keys, request_id: int, report: ErasureReport
 ) -> None:
     """Write every landed table anew that holds a row tombstones forbid."""
+    _drop_unrecorded(settings, connection, feed)
     _from_crosswalks(settings, connection, feed, keys)
     made: dict[tuple[str, str], tuple[Path, int, str] | None] = {}
     for delivery_id, contract, sha256, path in list(landed_objects(settings, connection, feed)):
@@ -359,6 +361,15 @@ def _from_landing(
         connection.commit()
         report.objects += 1
         report.rows += removed
+
+
+def _drop_unrecorded(settings: Settings, connection: psycopg.Connection, feed: Feed) -> None:
+    """Remove folders that a landing which was killed left behind: nobody would ever look into them again."""
+    rows = connection.execute("select delivery_id from audit.delivery where feed = %s", (feed.name,))
+    known = {row[0] for row in rows}
+    for folder in (settings.landing / feed.name).glob("*/*/*"):
+        if folder.name not in known:
+            shutil.rmtree(folder)
 
 
 def _from_crosswalks(settings: Settings, connection: psycopg.Connection, feed: Feed, keys: Keys) -> None:
