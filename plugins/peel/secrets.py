@@ -7,6 +7,7 @@ import os
 import secrets as random_secrets
 from pathlib import Path
 
+from peel.disk import sync
 from peel.errors import ConfigurationError
 from peel.settings import Settings
 
@@ -51,7 +52,7 @@ def put(settings: Settings, name: str, value: str) -> None:
     path = settings.secrets / name
     temporary = _written(path, value)
     temporary.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _create(path: Path, value: str) -> None:
@@ -85,11 +86,3 @@ def _unwritable(path: Path, error: OSError) -> ConfigurationError:
         f"The secret {path.name} could not be written ({error.strerror}).",
         do="Check the folder's owner and free space.",
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

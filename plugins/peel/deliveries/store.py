@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from peel import moments
+from peel.disk import sync
 from peel.errors import PeelError
 from peel.settings import Settings
 
@@ -82,7 +83,7 @@ class Writer:
             self._packed.close()
             if not self._file.closed:
                 self._file.flush()
-            _sync(Path(self._file.name))
+            sync(Path(self._file.name))
 
     def abandon(self) -> None:
         """Let go of the file, whatever state it is in."""
@@ -114,13 +115,13 @@ def being_written(final: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True, mode=0o700)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         moments.before("landing rename")
         if final.exists():
             shutil.rmtree(final)  # written before a kill, never recorded
         temporary.rename(final)
         moments.after("landing rename")
-        _sync(final.parent)
+        sync(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -140,7 +141,7 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-        _sync(target)
+        sync(target)
 
 
 def relink(source: Path, target: Path) -> None:
@@ -151,7 +152,7 @@ def relink(source: Path, target: Path) -> None:
     moments.before("relink rename")
     temporary.replace(target)
     moments.after("relink rename")
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def header(path: Path) -> list[str]:
@@ -182,7 +183,7 @@ def replace(path: Path, header: Sequence[str], batches: Iterator[pa.RecordBatch]
     moments.before("redaction rename")
     temporary.replace(path)
     moments.after("redaction rename")
-    _sync(path.parent)
+    sync(path.parent)
     return writer.rows, writer.sha256
 
 
@@ -260,12 +261,3 @@ def damaged(path: Path, what: str) -> PeelError:
         rule="landing_intact",
         do="Remove the delivery's landing folder and have it landed again: `peel replay`.",
     )
-
-
-def _sync(path: Path) -> None:
-    """Force a folder, or a file, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
