@@ -37,7 +37,7 @@ schema:
       - {{name: band, logicalType: string, physicalType: text, classification: internal, logicalTypeOptions: {{pattern: "^[A-Z]$"}}, description: Band.}}
       - {{name: position_id, logicalType: integer, physicalType: bigint, classification: internal, description: Post.}}
       - {{name: org_unit_id, logicalType: integer, physicalType: bigint, required: true, classification: internal, description: Unit.}}
-      - {{name: location_code, logicalType: string, physicalType: text, classification: internal, logicalTypeOptions: {{pattern: "^[A-Z0-9_-]{{1,20}}$"}}, description: Site.}}
+      - {{name: location_code, logicalType: string, physicalType: text, classification: internal, logicalTypeOptions: {{pattern: "^[A-Z0-9_-]+$", maxLength: 20}}, description: Site.}}
       - {{name: fte, logicalType: number, physicalType: "numeric(6,3)", required: true, classification: internal, description: FTE., quality: [{{name: fte_in_range, type: custom, engine: greatExpectations, implementation: {{type: expect_column_values_to_be_between, kwargs: {{min_value: 0.001, max_value: 1}}}}, {_QUARANTINE}}}]}}
       - {{name: effective_start_date, logicalType: date, physicalType: date, required: true, classification: internal, description: From.}}
       - {{name: effective_end_date, logicalType: date, physicalType: date, classification: internal, description: To., customProperties: [{{property: openEnd, value: "4712-12-31"}}]}}

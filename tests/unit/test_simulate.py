@@ -349,6 +349,7 @@ def _check_field(name: str, field: dict[str, Any], column: pd.Series[str]) -> No
         assert len(filled) == len(column), what
     if "enum" in field:
         assert set(filled) <= {item["value"] for item in field["enum"]}, what
+    assert filled.str.len().max() <= field.get("logicalTypeOptions", {}).get("maxLength", 1000) or filled.empty, what
     pattern = field.get("logicalTypeOptions", {}).get("pattern")
     if pattern:
         assert filled.str.fullmatch(pattern.strip("^$")).all(), what
@@ -364,6 +365,8 @@ def _check_field(name: str, field: dict[str, Any], column: pd.Series[str]) -> No
         "numeric(5,1)": r"\d{1,2}\.\d",
         "integer": r"[1-9]\d*",
     }.get(field["physicalType"])
+    if any(custom["property"] == "localTime" for custom in field.get("customProperties", [])):
+        form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
     if form:
         assert filled.str.fullmatch(form).all(), what
 

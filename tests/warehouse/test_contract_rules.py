@@ -212,7 +212,7 @@ def candidate(n: int) -> Cluster:
                 "application_id": uuid(2, n),
                 "stage_code": "ASSESS",
                 "outcome": "PASS",
-                "event_ts": "2025-02-01T09:00:00+00:00",
+                "event_ts": "2025-02-01T09:00:00",
                 "attempt_no": "1",
                 "score": "61.50",
                 "assessor_panel_id": "PANEL-01",
@@ -419,11 +419,11 @@ RECRUITMENT = [
         (1,),
         {"attempt_no": "2"},
         event_id=uuid(4, 2),
-        event_ts="2025-02-20T09:00:00+00:00",
+        event_ts="2025-02-20T09:00:00",
         last_modified_ts="2025-02-20T09:00:00+00:00",
     ),
     change("ats_stage_event", "score_without_attendance", outcome="NO_SHOW"),
-    change("ats_stage_event", "changed_before_event", event_ts="2025-02-03T09:00:00+00:00"),
+    change("ats_stage_event", "changed_before_event", event_ts="2025-02-03T09:00:00"),
     twice("ats_campaign", "campaign_id:key_is_unique"),
     change("ats_campaign", "closes_before_it_opens", close_date="2024-12-31"),
     change("ats_campaign", "target_volume:target_in_range", target_volume="0"),
@@ -463,8 +463,8 @@ OF_A_WHOLE_TABLE = {
 
 
 def declared(contract: Contract) -> list[Case]:
-    """A case for each rule that a column implies: required, type, listed code, pattern."""
-    dirt = {"required": "", "type": "x", "listed_code": "ZZ", "pattern": "?!"}
+    """A case for each rule that a column implies: required, type, listed code, pattern, length."""
+    dirt = {"required": "", "type": "x", "listed_code": "ZZ", "pattern": "?!", "max_length": "A" * 31}
     source = {column.name: column.source for column in contract.columns if column.derived_from is None}
     return [
         change(contract.name, rule.label, **{source[rule.column]: dirt[rule.name]})

@@ -257,6 +257,7 @@ def _column(entry: dict[str, Any], fail: Any) -> Column:
         open_end=custom.get("openEnd"),
         values=tuple(value["value"] for value in entry["enum"]) if "enum" in entry else None,
         pattern=(entry.get("logicalTypeOptions") or {}).get("pattern"),
+        max_length=(entry.get("logicalTypeOptions") or {}).get("maxLength"),
         references=next((link["to"] for link in entry.get("relationships", [])), None),
         derived_from=_derived_from(entry, custom, fail),
         local_time=_local_time(entry, custom, fail),

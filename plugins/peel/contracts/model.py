@@ -117,6 +117,8 @@ class Column:
         open_end: the source's way of writing "no end", landed as empty.
         values: listed codes, or ``None``.
         pattern: the closed form of a text column, or ``None``.
+        max_length: characters a text may have, or ``None``; apart from the pattern, because PostgreSQL counts
+            repetitions ten times as slowly as it measures a text.
         derived_from: for a column that landing makes: a column of the source, whose values are not landed
             under this one's name, and the regular expression searched for in it; landed as Y or N.
         local_time: the time zone in which the source writes a timestamp that names none.
@@ -135,6 +137,7 @@ class Column:
     open_end: str | None = None
     values: tuple[str, ...] | None = None
     pattern: str | None = None
+    max_length: int | None = None
     references: str | None = None
     derived_from: tuple[str, str] | None = None
     local_time: str | None = None

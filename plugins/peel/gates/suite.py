@@ -1,16 +1,18 @@
 """From a contract to a Great Expectations suite, and from its results to counts.
 
-What a column declares (required, type, listed codes, pattern) is a row rule of its own; what the
+What a column declares (required, type, listed codes, pattern, length) is a row rule of its own; what the
 contract's ``quality`` adds comes as it stands there. A rule is written once: the same expectation
 that counts bad rows gives the SQL that finds them, and no value of any row ever comes back.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -70,6 +72,9 @@ def rules(contract: Contract) -> tuple[Rule, ...]:
         if column.pattern is not None:
             kwargs_ = {"regex": column.pattern}
             implied.append(Rule("pattern", "expect_column_values_to_match_regex", kwargs_, "quarantine", column.name))
+        if column.max_length is not None:
+            expectation = "expect_column_value_lengths_to_be_between"
+            implied.append(Rule("max_length", expectation, {"max_value": column.max_length}, "quarantine", column.name))
     return (*implied, *contract.rules)
 
 
@@ -95,8 +100,7 @@ def run_suite(
     Raises:
         PeelError: an expectation could not be evaluated; by rule name only.
     """
-    import great_expectations as gx
-
+    gx = _great_expectations()
     with _quiet():
         context = gx.get_context(mode="ephemeral", project_config=_in_memory())
         # The schema is the connection's search path: naming it on the asset is deprecated.
@@ -126,6 +130,15 @@ def run_suite(
     return [_outcome(rule, by_position[position]) for position, rule in enumerate(suite)]
 
 
+@cache
+def _great_expectations() -> Any:
+    """The library, out of the garbage collector's sight: half a million objects that stay while the process does."""
+    import great_expectations
+
+    gc.freeze()
+    return great_expectations
+
+
 def _in_memory() -> Any:
     """A project that leaves nothing behind: no folder for documents, no progress bars, no statistics."""
     from great_expectations.data_context.types.base import (
@@ -150,7 +163,7 @@ def _expectation(rule: Rule, position: int, typed: frozenset[str]) -> Any:
         raise PeelError(f"Great Expectations knows no {rule.expectation}.", rule=rule.name)
     kwargs = dict(rule.kwargs)
     if rule.column is not None and "column" not in kwargs:
-        spelled_out = rule.name not in ("required", "listed_code", "pattern")
+        spelled_out = rule.name not in ("required", "listed_code", "pattern", "max_length")
         kwargs["column"] = f"typed_{rule.column}" if spelled_out and rule.column in typed else rule.column
     return kind(**kwargs, severity=SEVERITY[rule.on_failure], meta={"position": position})
 

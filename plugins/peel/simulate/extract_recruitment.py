@@ -205,7 +205,7 @@ def stage_event(world: World, seen: Ints) -> Table:
         "application_id": text.codes(text.uuids(state["id_high"][distinct], state["id_low"][distinct]), which),
         "stage_code": text.codes(t.STAGES, stage),
         "outcome": text.codes(t.OUTCOMES, log["outcome"][seen]),
-        "event_ts": moments,
+        "event_ts": text.local_moments(log["day"][seen], seconds),
         "attempt_no": text.numbers(log["attempt"][seen]),
         "score": [f"{mark // 100}.{mark % 100:02d}" if mark >= 0 else "" for mark in score],
         "assessor_panel_id": [f"PANEL-{number:02d}" if number else "" for number in panel],

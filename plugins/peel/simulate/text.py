@@ -28,7 +28,7 @@ def _dates() -> NDArray[Any]:
 @cache
 def _times() -> NDArray[Any]:
     seconds = range(DAY_SECONDS)
-    return np.array([f"T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}+00:00" for s in seconds], dtype=object)
+    return np.array([f"T{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in seconds], dtype=object)
 
 
 def days(values: NDArray[Any], *, show: NDArray[np.bool_] | None = None) -> Column:
@@ -44,8 +44,14 @@ def moments(values: NDArray[Any], seconds: Ints, *, show: NDArray[np.bool_] | No
     values = values.astype(np.int64)
     safe = values if show is None else np.where(show, values, 0)
     utc = utc_seconds(safe, _OPENING + seconds)
-    text = _dates()[utc // DAY_SECONDS - _EARLIEST] + _times()[utc % DAY_SECONDS]
+    text = _dates()[utc // DAY_SECONDS - _EARLIEST] + _times()[utc % DAY_SECONDS] + "+00:00"
     return _shown(text, show)
+
+
+def local_moments(values: NDArray[Any], seconds: Ints) -> Column:
+    """The same as London's clocks show them, without a zone."""
+    text = _dates()[values.astype(np.int64) - _EARLIEST] + _times()[_OPENING + seconds]
+    return [str(value) for value in text.tolist()]
 
 
 def _shown(text: NDArray[Any], show: NDArray[np.bool_] | None) -> Column:
