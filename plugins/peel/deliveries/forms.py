@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
 _DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
+_DIGITS = {"smallint": 4, "integer": 9, "bigint": 18}
 _FORMS = {
-    "smallint": "-?[0-9]{1,4}",
-    "integer": "-?[0-9]{1,9}",
-    "bigint": "-?[0-9]{1,18}",
+    **{type_: f"-?[0-9]{{1,{digits}}}" for type_, digits in _DIGITS.items()},
     "uuid": "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
     "date": _DAY,
     "timestamptz": f"{_DAY}[T ]{_CLOCK}(Z|[+-](0[0-9]|1[0-4])(:?[0-5][0-9])?)",
@@ -50,8 +49,8 @@ def spelled(type_: str, values: pa.StringArray) -> tuple[pa.StringArray, pa.Stri
     if pattern is None:
         return values, values
     try:
-        if pc.all(pc.match_substring_regex(values, f"^({pattern})$"), min_count=0).as_py() is not False:
-            made = _spelled(type_, values)
+        made = _spelled(type_, values)
+        if _is_plain(type_, values, made) or _all(pc.match_substring_regex(values, f"^({pattern})$")):
             return made, made
     except pa.ArrowInvalid:
         pass
@@ -59,6 +58,20 @@ def spelled(type_: str, values: pa.StringArray) -> tuple[pa.StringArray, pa.Stri
     fit = [_one(type_, pattern, value) for value in raw]
     anyhow = [old if new is None else new for new, old in zip(fit, raw, strict=True)]
     return pa.array(anyhow, pa.string()), pa.array(fit, pa.string())
+
+
+def _is_plain(type_: str, values: pa.StringArray, spellings: pa.StringArray) -> bool:
+    """Whether every value is its own spelling, and so has the plain form; said more quickly than by the form."""
+    if type_ == "uuid":  # any text has a spelling
+        return False
+    digits = _DIGITS.get(type_)
+    if digits is not None and (pc.max(pc.binary_length(values)).as_py() or 0) > digits:
+        return False
+    return _all(pc.equal(values, spellings))
+
+
+def _all(values: pa.BooleanArray) -> bool:
+    return pc.all(values, min_count=0).as_py() is not False
 
 
 def _one(type_: str, pattern: str, value: str | None) -> str | None:
@@ -74,9 +87,6 @@ def _one(type_: str, pattern: str, value: str | None) -> str | None:
 def _spelled(type_: str, values: pa.StringArray) -> pa.StringArray:
     if type_ == "uuid":
         return pc.ascii_lower(values)
-    if type_ == "date":
-        _typed(type_, values)
-        return values
     typed = _typed(type_, values)
     if type_ in ("timestamptz", "timestamp"):
         typed = typed.cast(pa.int64())

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 import psycopg
@@ -321,29 +320,6 @@ class _Unfit(UnreadableFile):
         self.column = column
 
 
-class _Hashing(io.RawIOBase):
-    """Passes bytes through and hashes them, so that what was read is what is checked."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer)) or b""
-        buffer[: len(data)] = data
-        self._digest.update(data)
-        return len(data)
-
-    def sha256(self) -> str:
-        """Of the whole file: whatever the reader left is read on."""
-        while self.read(1 << 20):
-            pass
-        return self._digest.hexdigest()
-
-
 def _write_table(
     contract: Contract,
     source: Source,
@@ -360,7 +336,7 @@ def _write_table(
     except FileAbsent:
         raise _Unfit("file_present", "the manifest names it, and it is not there as a plain file.") from None
     with closing(stream):
-        hashing = _Hashing(stream)
+        hashing = store.Hashing(stream)
         names = [store.ROW, *(column.name for column in contract.columns)]
         writer = store.Writer(target, names)
         try:
@@ -383,7 +359,7 @@ def _write_table(
     return landed
 
 
-def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, hashing: _Hashing) -> None:
+def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, hashing: store.Hashing) -> None:
     """Hold what was read against what the manifest and the landing rules ask."""
     # The shape of an identifier where none belongs outweighs every other fault.
     for (column, rule), count in sorted(landed.counts.items()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,21 @@ from peel.deliveries import store, tombstones
 from peel.deliveries.behind import one_behind
 from peel.deliveries.forms import form, spelled
 
+_PIECE = 1 << 18  # bytes given to the driver at a time
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A delivery table as it was loaded.
+
+    Attributes:
+        rows: rows.
+        sure: typed columns of which every value plainly has its type, so that nobody need ask again.
+    """
+
+    rows: int
+    sure: frozenset[str]
+
 
 def load_table(
     connection: psycopg.Connection,
@@ -28,7 +44,7 @@ def load_table(
     stones: tombstones.Stones,
     mappings: Mapping[str, Mapping[str, str]],
     mapped: Counter[str] | None = None,
-) -> frozenset[str]:
+) -> Loaded:
     """Make ``delivery.<table>__<delivery_id>`` from a landed table, in the caller's transaction.
 
     Args:
@@ -42,8 +58,7 @@ def load_table(
         mapped: takes the number of values so read, by column.
 
     Returns:
-        Typed columns of which every value plainly has its type, so that nobody need ask again. ``_row``
-        numbers the rows from 1 in the file's order.
+        What was loaded. ``_row`` numbers the rows from 1 in the file's order.
 
     Raises:
         PeelError: the landed table is damaged.
@@ -52,8 +67,6 @@ def load_table(
         "select landed_sha256 from audit.delivery_table where delivery_id = %s and table_name = %s",
         (delivery_id, contract.name),
     ).fetchone()
-    if recorded is not None:
-        store.hold(path, recorded[0])
     relation = contract.relation("delivery", delivery_id)
     names = [column.name for column in contract.columns]
     columns = ", ".join(f'"{name}" text' for name in names)
@@ -63,11 +76,12 @@ def load_table(
         f"create unlogged table {relation} (_row bigint not null, row_key bytea, row_hash bytea not null,"
         f" {columns})".encode()
     )
+    rows = 0
     sure = {column.name for column in contract.columns if not column.is_text}
     with (
-        store.opened(path, [store.ROW, *names]) as batches,
-        connection.cursor().copy(f"copy {relation} from stdin (format csv)".encode()) as copy,
-        one_behind(lambda batch: copy.write(store.rows_as_csv(batch))) as send,
+        store.opened(path, [store.ROW, *names], recorded[0] if recorded else None) as batches,
+        connection.cursor().copy(f"copy {relation} from stdin (format csv, freeze)".encode()) as copy,
+        one_behind(lambda batch: _write(copy, _with_hashes(contract, *batch))) as send,
     ):
         for landed in batches:
             batch = stones.removed_from(landed)
@@ -79,9 +93,23 @@ def load_table(
             }
             spellings = _spellings(contract, values)
             sure -= {name for name, (anyhow, fit) in spellings.items() if fit.null_count > anyhow.null_count}
-            arrays = [batch.column(0), _row_key(contract, spellings), _row_hash(spellings), *values.values()]
-            send(pa.RecordBatch.from_arrays(arrays, names=[store.ROW, "row_key", "row_hash", *names]))
-    return frozenset(sure)
+            send((batch.column(0), spellings, values))
+            rows += batch.num_rows
+    return Loaded(rows, frozenset(sure))
+
+
+def _write(copy: psycopg.Copy, batch: pa.RecordBatch) -> None:
+    """A batch in pieces: of a large one the driver would keep copies."""
+    data = memoryview(store.rows_as_csv(batch))
+    for start in range(0, len(data), _PIECE):
+        copy.write(data[start : start + _PIECE])
+
+
+def _with_hashes(
+    contract: Contract, numbers: pa.StringArray, spellings: Spellings, values: Mapping[str, pa.StringArray]
+) -> pa.RecordBatch:
+    arrays = [numbers, _row_key(contract, spellings), _row_hash(spellings), *values.values()]
+    return pa.RecordBatch.from_arrays(arrays, names=[store.ROW, "row_key", "row_hash", *values])
 
 
 def _read_as(values: pa.StringArray, codes: Mapping[str, str] | None) -> pa.StringArray:
@@ -115,21 +143,39 @@ def _row_hash(spellings: Spellings) -> pa.StringArray:
 
     An empty new column changes no hash, so it opens no version.
     """
-    return _hashed([(name, spellings[name][0]) for name in sorted(spellings)], "skip")
+    return _hashed([(name, spellings[name][0]) for name in sorted(spellings)])
 
 
 def _row_key(contract: Contract, spellings: Spellings) -> pa.StringArray:
     """The hash of each row's key, 16 bytes; null where any part of the key cannot be read."""
-    return _hashed([(column.name, spellings[column.name][1]) for column in contract.key], "emit_null")
+    parts = [(column.name, spellings[column.name][1]) for column in contract.key]
+    made = _hashed(parts)
+    for _, values in parts:
+        if values.null_count:
+            made = pc.if_else(values.is_valid(), made, None)
+    return made
 
 
-def _hashed(parts: list[tuple[str, pa.StringArray]], nulls: str) -> pa.StringArray:
-    named = [pc.binary_join_element_wise(f"{name}=", values, "") for name, values in parts]
-    texts = pc.binary_join_element_wise(*named, "\x1f", null_handling=nulls)
+def _hashed(parts: list[tuple[str, pa.StringArray]]) -> pa.StringArray:
+    """The first 16 bytes of the SHA-256 of each row's parts that are not null, as PostgreSQL writes bytes."""
     sha256 = hashlib.sha256
-    digests = b"".join([sha256(text).digest()[:16] for text in texts.fill_null("").cast(pa.binary()).to_pylist()])
-    hexes = np.frombuffer(digests.hex().encode(), "S32")
-    return pc.if_else(texts.is_valid(), pc.binary_join_element_wise("\\x", pa.array(hexes).cast(pa.string()), ""), None)
+    digests = b"".join([sha256(text).digest()[:16] for text in _texts(parts)])
+    rows = len(digests) // 16
+    written = np.empty((rows, 34), np.uint8)
+    written[:, :2] = (ord("\\"), ord("x"))
+    written[:, 2:] = np.frombuffer(digests.hex().encode(), np.uint8).reshape(-1, 32)
+    offsets = np.arange(0, written.size + 1, 34, dtype=np.int32)
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(written))
+
+
+def _texts(parts: list[tuple[str, pa.StringArray]]) -> list[bytes]:
+    """Each row's parts that are not null, as name=value, each after a unit separator: no landed value holds one."""
+    pieces: list[str | pa.StringArray] = [""]  # of one array alone, Arrow would leave the nulls out
+    for name, values in parts:
+        label = f"\x1f{name}="
+        pieces += [pc.binary_join_element_wise(label, values, "")] if values.null_count else [label, values]
+    texts: list[bytes] = pc.binary_join_element_wise(*pieces, "", null_handling="skip").cast(pa.binary()).to_pylist()
+    return texts
 
 
 def gate_view(
@@ -158,7 +204,8 @@ def gate_view(
     view = f'{table[:-1]}_gate"'
     typed = [column for column in contract.columns if not column.is_text]
     raw = "".join(f', t."{column.name}"' for column in contract.columns)
-    casts = "".join(f', {_cast(column, column.name in sure)} as "typed_{column.name}"' for column in typed)
+    values = typed_values(contract, "t", sure)
+    casts = "".join(f', {values[column.name]} as "typed_{column.name}"' for column in typed)
     types = "".join(f', {_untyped(column, column.name in sure)} as "_type_{column.name}"' for column in typed)
     rules = "".join(
         f', case when {rule.unfit_sql(relations)} then 1 end as "_{rule.name}"'
@@ -176,13 +223,25 @@ def gate_view(
     return view
 
 
+def typed_values(contract: Contract, alias: str, sure: frozenset[str] = frozenset()) -> dict[str, str]:
+    """SQL of each column's value under its type, null where the text has none.
+
+    Args:
+        contract: the table's contract.
+        alias: of the delivery table.
+        sure: columns known to hold no text without a value.
+    """
+    return {column.name: _cast(column, f'{alias}."{column.name}"', column.name in sure) for column in contract.columns}
+
+
 def _written(column: Column) -> str:
     """The type a column's text is written in: a local time names no zone."""
     return "timestamp" if column.local_time else column.type
 
 
-def _cast(column: Column, is_sure: bool) -> str:
-    value = f't."{column.name}"'
+def _cast(column: Column, value: str, is_sure: bool) -> str:
+    if column.is_text:
+        return value
     typed = f"{value}::{_written(column)}"
     if column.local_time:
         # An hour that comes twice is taken for its second coming; one that never comes is no value.

@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pyarrow as pa
@@ -27,7 +27,9 @@ from peel.errors import ConfigurationError
 from peel.secrets import existing, put, store
 from peel.settings import Settings
 
-_CACHE = 50_000  # tokens remembered while one file streams by
+T = TypeVar("T")
+
+_CACHE = 12_500  # tokens remembered while one file streams by, twice over
 
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 _FORMS = {
@@ -86,13 +88,17 @@ class Keys:
 
     def landing_tokens(self, kind: str) -> Callable[[pa.StringArray], pa.StringArray]:
         """A function from raw identifiers of a kind to landing tokens, a batch at a time; empty for none."""
-        digest = _keyed(self.land, f"{kind}\x1f".encode())
-        token = remembering(lambda normal: digest(normal.encode()).hex() if normal else "")
+        digests = _keyed(self.land, f"{kind}\x1f".encode())
+
+        def of_raw(raw: list[str]) -> list[str]:
+            normals = _normalised(kind, pa.array(raw, pa.string()))
+            return [digest.hex() if normal else "" for normal, digest in zip(normals, digests(normals), strict=True)]
+
+        made = _remembering(of_raw)
 
         def tokens(identifiers: pa.StringArray) -> pa.StringArray:
             different = identifiers.dictionary_encode()
-            made = [token(normal) for normal in _normalised(kind, different.dictionary)]
-            return pa.array(made, pa.string()).take(different.indices)
+            return pa.array(made(different.dictionary.to_pylist()), pa.string()).take(different.indices)
 
         return tokens
 
@@ -113,20 +119,24 @@ class Keys:
         Args:
             crosswalk: the first token a person was known by, for tokens of later epochs of k_land.
         """
-        digest = _keyed(self.warehouse, b"")
+        digests = _keyed(self.warehouse, b"")
         first = crosswalk or {}
-        key = remembering(lambda token: digest(first.get(token, token).encode())[:16].hex())
+
+        def of_tokens(tokens: list[str]) -> list[str | None]:
+            made = digests([first.get(token, token) for token in tokens])
+            return [digest[:16].hex() if token else None for token, digest in zip(tokens, made, strict=True)]
+
+        made = _remembering(of_tokens)
 
         def keys(tokens: pa.StringArray) -> pa.StringArray:
             different = tokens.dictionary_encode()
-            made = [key(token) if token else None for token in different.dictionary.to_pylist()]
-            return pa.array(made, pa.string()).take(different.indices)
+            return pa.array(made(different.dictionary.to_pylist()), pa.string()).take(different.indices)
 
         return keys
 
     def stone(self, kind: str, landing_token: str) -> str:
         """What a tombstone holds of a landing token: 32 hex digits that recognise it and join to nothing."""
-        return _keyed(self.land, b"tombstone\x1f")(f"{kind}\x1f{landing_token}".encode())[:16].hex()
+        return _keyed(self.land, b"tombstone\x1f")([f"{kind}\x1f{landing_token}"])[0][:16].hex()
 
     def fingerprint(self, name: str) -> str:
         """A key's name card: tells keys apart and gives nothing away."""
@@ -138,8 +148,8 @@ Overlap = dict[tuple[str, str], str]
 """While k_land changes: the token of the epoch before, by kind and new token."""
 
 
-def _keyed(key: bytes, head: bytes) -> Callable[[bytes], bytes]:
-    """HMAC-SHA-256 of ``head`` followed by a message.
+def _keyed(key: bytes, head: bytes) -> Callable[[list[str]], list[bytes]]:
+    """HMAC-SHA-256 of ``head`` followed by each of several messages.
 
     The key's two padded blocks (RFC 2104) are hashed once and copied for each message.
     """
@@ -149,14 +159,17 @@ def _keyed(key: bytes, head: bytes) -> Callable[[bytes], bytes]:
     begun.update(head)
     inner = begun.copy
 
-    def digest(message: bytes) -> bytes:
-        first = inner()
-        first.update(message)
-        second = outer()
-        second.update(first.digest())
-        return second.digest()
+    def digests(messages: list[str]) -> list[bytes]:
+        made = []
+        for message in messages:
+            first = inner()
+            first.update(message.encode())
+            second = outer()
+            second.update(first.digest())
+            made.append(second.digest())
+        return made
 
-    return digest
+    return digests
 
 
 def _normalised(kind: str, identifiers: pa.StringArray) -> list[str]:
@@ -171,18 +184,25 @@ def _normalised(kind: str, identifiers: pa.StringArray) -> list[str]:
     return [normalise(kind, identifier) for identifier in identifiers.to_pylist()]
 
 
-def remembering(function: Callable[[str], str]) -> Callable[[str], str]:
-    """Remember a bounded number of results: identifiers repeat within a file."""
-    known: dict[str, str] = {}
+def _remembering(function: Callable[[list[str]], list[T]]) -> Callable[[list[str]], list[T]]:
+    """Make of a function one that remembers a bounded number of results: identifiers repeat within a file."""
+    known: dict[str, T] = {}
+    before: dict[str, T] = {}
 
-    def call(value: str) -> str:
-        token = known.get(value)
-        if token is None:
-            token = function(value)
-            if len(known) >= _CACHE:
-                known.clear()
-            known[value] = token
-        return token
+    def call(values: list[str]) -> list[T]:
+        nonlocal known, before
+        new = []
+        for value in values:
+            if value not in known:
+                if value in before:
+                    known[value] = before[value]
+                else:
+                    new.append(value)
+        known.update(zip(new, function(new), strict=True))
+        made = [known[value] for value in values]
+        if len(known) >= _CACHE:
+            known, before = {}, known
+        return made
 
     return call
 

@@ -17,7 +17,7 @@ import psycopg
 from peel.contracts import Contract, Feed, Rule
 from peel.deliveries import decisions, ledger, store, tombstones
 from peel.deliveries.inputs import gate_input
-from peel.deliveries.loading import gate_view, load_table
+from peel.deliveries.loading import Loaded, gate_view, load_table
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
 from peel.gates.suite import Outcome, rules, run_suite
@@ -88,7 +88,7 @@ class _Gating:
         asked = [contract for contract in contracts if found.get(contract.name) is None]
         needed = {name for contract in asked for name in (contract.name, *contract.referred)}
         self.mapped: dict[str, Counter[str]] = {contract.name: Counter() for contract in contracts}
-        sure = {
+        loaded = {
             contract.name: load_table(
                 self.connection,
                 contract,
@@ -110,8 +110,7 @@ class _Gating:
             if earlier not in (None, self.delivery_id) and name not in needed:
                 # What may stand here was read under other decisions; applying loads it as it is to be read now.
                 self.connection.execute(f"drop table if exists {relations[name]} cascade".encode())
-        loaded = {name: self._count(relations[name]) for name in sorted(sure)}
-        views = {c.name: gate_view(self.connection, c, self.delivery_id, relations, sure[c.name]) for c in asked}
+        views = {c.name: gate_view(self.connection, c, self.delivery_id, relations, loaded[c.name].sure) for c in asked}
         self.connection.commit()
         outcomes = {contract.name: _suite(self.settings, contract, views[contract.name]) for contract in asked}
         with connect(self.settings, "gate") as gate:
@@ -119,7 +118,8 @@ class _Gating:
             for contract in contracts:
                 earlier = found.get(contract.name)
                 if earlier is None:
-                    count = self._record(gate, contract, views[contract.name], outcomes[contract.name])
+                    rows = loaded[contract.name].rows
+                    count = self._record(gate, contract, views[contract.name], outcomes[contract.name], rows)
                 else:
                     count = self._take_over(gate, contract, earlier)
                 if count:
@@ -132,11 +132,7 @@ class _Gating:
             gate.execute("update audit.delivery set state = 'gated' where delivery_id = %s", (self.delivery_id,))
         report.gated.append(self.delivery_id)
 
-    def _count(self, relation: str) -> int:
-        row = self.connection.execute(f"select count(*) from {relation}".encode()).fetchone()
-        return int(row[0]) if row else 0
-
-    def _hold_whole(self, relations: Mapping[str, str], loaded: Mapping[str, int]) -> None:
+    def _hold_whole(self, relations: Mapping[str, str], loaded: Mapping[str, Loaded]) -> None:
         """A table without a write-ahead log comes back empty from a crash, and an empty one passes almost any suite.
 
         Asked once the connection that records is open: another crash would end it.
@@ -144,8 +140,9 @@ class _Gating:
         Raises:
             PeelError: the server crashed since the tables were loaded; nothing is recorded.
         """
-        for name, count in loaded.items():
-            if self._count(relations[name]) != count:
+        for name, table in loaded.items():
+            some = self.connection.execute(f"select exists (select from {relations[name]})".encode()).fetchone()
+            if some != (table.rows > 0,):
                 raise PeelError(
                     "the delivery table is not what was loaded: the server crashed meanwhile.",
                     feed=self.feed.name,
@@ -206,7 +203,9 @@ class _Gating:
             (self.delivery_id, contract.name, list(ledger.LANDING_RULES)),
         )
 
-    def _record(self, gate: psycopg.Connection, contract: Contract, view: str, outcomes: list[Outcome]) -> int:
+    def _record(
+        self, gate: psycopg.Connection, contract: Contract, view: str, outcomes: list[Outcome], rows: int
+    ) -> int:
         """Write rule outcomes and quarantined rows; the number of rows quarantined."""
         self._forget(gate, contract)
         quarantine = contract.relation("quarantine")
@@ -237,10 +236,6 @@ class _Gating:
                 (self.delivery_id,),
             ).fetchone()
             unreadable = row[0] if row else 0
-        total = gate.execute(
-            f"select count(*) from {contract.relation('delivery', self.delivery_id)}".encode()
-        ).fetchone()
-        rows = total[0] if total else 0
         refused_by = sorted(
             outcome.rule.label for outcome in outcomes if not outcome.passed and outcome.rule.on_failure == "refuse"
         )

@@ -17,7 +17,7 @@ import psycopg
 
 from peel.contracts import Contract, Feed, LookBack
 from peel.deliveries import acceptance, decisions, ledger, store, tombstones
-from peel.deliveries.loading import gate_view, load_table
+from peel.deliveries.loading import gate_view, load_table, typed_values
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
 from peel.history import erasure
@@ -388,9 +388,9 @@ class _Applying:
                 continue
             stones = tombstones.stones(self.connection, self.feed, contracts[name], self.keys)
             person_keys = self.keys.person_keys(self.crosswalk)
-            sure = load_table(self.connection, contracts[name], path, delivery_id, person_keys, stones, mappings)
+            loaded = load_table(self.connection, contracts[name], path, delivery_id, person_keys, stones, mappings)
             if name == contract.name:
-                mine = sure
+                mine = loaded.sure
         gate_view(self.connection, contract, delivery_id, relations, mine)
 
     def _stands(self, relation: str) -> bool:
@@ -456,33 +456,40 @@ def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, de
         for name in ("version", "open"):
             schema = history.split(".")[0]
             run(f'drop index if exists {schema}."{contract.name}_{name}"')
+        run(f"truncate {history}")
         opened = run(f"{insert} {select} {fit}")
         for statement in index_statements(contract):
             run(statement)
         connection.execute(f"analyze {history} (row_key, known_from, known_to)".encode())
         return opened, 0
-    run("drop table if exists pg_temp.change")
-    run(
-        f"create temporary table change as select v._row, v.row_key, h.row_key is not null as is_known from {table} v"
-        f" left join {history} h on h.row_key = v.row_key and h.known_to is null"
-        f" {fit or 'where true'} and v.row_hash is distinct from h.row_hash"
-    )
-    run("analyze pg_temp.change")
-    closed = run(
-        f"update {history} h set known_to = %(date)s from pg_temp.change c"
-        f" where c.is_known and h.known_to is null and h.row_key = c.row_key"
-    )
-    if contract.mode == "full" and not exists(f"select {held} and q.row_key is null and not q.is_discarded"):
-        # A key that is present but quarantined has not vanished; and a row whose key cannot be read
-        # might be anyone's, so that nothing is closed at all.
-        junk = f"and not exists (select {held} and q._row = v._row and q.is_discarded)" if fit else ""
-        closed += run(
-            f"update {history} h set known_to = %(date)s where h.known_to is null"
-            f" and not exists (select from {table} v where v.row_key = h.row_key {junk})"
+    # A key that is present but quarantined has not vanished; and a row whose key cannot be read might be
+    # anyone's, so that nothing is closed at all.
+    closes = contract.mode == "full" and not exists(f"select {held} and q.row_key is null and not q.is_discarded")
+    present = f"select ctid as at, row_key, row_hash, true as is_fit from {table}"
+    if fit:
+        present = (
+            f"select v.ctid as at, v.row_key, v.row_hash, q._row is null or q.is_readmitted as is_fit from {table} v"
+            f" left join {quarantine} q on q.delivery_id = %(delivery)s and q._row = v._row"
+            f" where q.is_discarded is not true"
         )
+    run("drop table if exists pg_temp.change")
+    run("set local parallel_tuple_cost = 0")  # few rows come out, which the planner cannot know
+    run(
+        f"create temporary table change as select v.at, h.was from ({present}) v full join"
+        f" (select ctid as was, row_key, row_hash from {history} where known_to is null) h on h.row_key = v.row_key"
+        f" where case when v.at is null then {closes} else v.is_fit and v.row_hash is distinct from h.row_hash end"
+    )
+    run("reset parallel_tuple_cost")
+    run("analyze pg_temp.change")
     # A version opened and replaced on the same date was never known at the end of a day.
-    run(f"delete from {history} where known_from = %(date)s and known_to = %(date)s")
-    opened = run(f"{insert} {select} join pg_temp.change using (_row)")
+    closed = run(
+        f"delete from {history} h using pg_temp.change c where h.ctid = c.was and h.known_from = %(date)s"
+    ) + run(f"update {history} h set known_to = %(date)s from pg_temp.change c where h.ctid = c.was")
+    values = ", ".join(typed_values(contract, "v").values())
+    opened = run(
+        f"{insert} select v.row_key, v.row_hash, %(date)s, %(delivery)s, {values}"
+        f" from pg_temp.change c join {table} v on v.ctid = c.at"
+    )
     return opened, closed
 
 

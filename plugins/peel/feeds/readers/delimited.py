@@ -25,7 +25,7 @@ from peel.errors import ConfigurationError
 from peel.feeds.readers.layout import HEADER, NUMERIC, Numbers, check_options, headings, whole_number
 from peel.feeds.readers.table import BATCH_ROWS, FIELD_LIMIT, Options, Table, UnreadableFile, batch
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 LINE_LIMIT = 64 << 20  # bytes without a line's end: beyond it a file is not read on
 ENCODINGS = ("utf-8", "cp1252", "utf-8|cp1252")
 
