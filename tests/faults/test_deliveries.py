@@ -521,6 +521,20 @@ def test_swapped_columns_are_refused_by_what_their_values_are(with_contracts: Wi
     assert rows(here, "select count(*) from history.toy") == [(0,)]
 
 
+def test_exchanged_identifiers_are_refused_by_their_form(with_contracts: WithContracts) -> None:
+    here = with_contracts({"deliveries/toy/toy.odcs.yaml": contract("toy", "toy", "full")})
+    members = [row(n, person_id=f"QQ1234{n}C", ni_number=f"90{n}") for n in range(10, 40)]
+    deliver(here.sources, "toy", "2026-01-02", {"toy": members})
+    line = take_in() or ""
+    assert "file toy_20260102_1.csv, column ni_hash, rule identifier_form, count 30" in line
+    assert not any(str(member["ni_number"]) in line for member in members)
+    assert rows(here, "select state from audit.delivery") == [("refused",)]
+    half = [row(n, ni_number="QQ123456C" if n % 2 else "none") for n in range(10, 50)]
+    deliver(here.sources, "toy", "2026-01-03", {"toy": half})
+    assert take_in(dt.date(2026, 1, 3)) is None
+    assert rows(here, "select failed from audit.gate_result where rule = 'identifier_form' and severity = 'warning'") == [(20,)]
+
+
 def test_a_retyped_column_is_refused(with_contracts: WithContracts) -> None:
     here = with_contracts({"deliveries/toy/toy.odcs.yaml": contract("toy", "toy", "full", limit=0.01)})
     deliver(here.sources, "toy", "2026-01-01", {"toy": [row(n) for n in range(50)]})

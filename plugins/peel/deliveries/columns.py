@@ -20,6 +20,9 @@ from peel.deliveries.shapes import closed_form, identifier_shape
 Counts = dict[tuple[str, str], int]
 """How many values a landing rule concerns, by (column, rule)."""
 
+GIVEN = "identifier_given"
+"""No rule of its own, but what ``identifier_form`` is a share of: values that ought to have a form."""
+
 Conversion = Callable[[pa.StringArray], pa.StringArray]
 
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
@@ -85,9 +88,12 @@ def _mapped(name: str, function: Conversion, counts: Counts) -> Conversion:
     def convert(values: pa.StringArray) -> pa.StringArray:
         made = function(values)
         none = pc.equal(made, "")
+        given = len(values)
         if pc.any(none, min_count=0).as_py():
             blank = pc.equal(pc.utf8_trim_whitespace(values), "")
+            given -= pc.sum(blank).as_py() or 0
             _add(counts, name, "identifier_form", pc.sum(pc.and_not(none, blank)).as_py() or 0)
+        _add(counts, name, GIVEN, given)
         return made
 
     return convert

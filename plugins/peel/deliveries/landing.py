@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from peel.contracts import Contract, Feed
 from peel.deliveries import ledger, store, tombstones
 from peel.deliveries.behind import one_behind
-from peel.deliveries.columns import Conversion, conversion
+from peel.deliveries.columns import GIVEN, Conversion, conversion
 from peel.deliveries.ledger import Landed
 from peel.deliveries.pseudonyms import Keys, Overlap, keys_in_force
 from peel.errors import DeliveryRefused
@@ -36,6 +36,8 @@ from peel.sources.archives import unpacked
 from peel.sources.base import FileAbsent, Known, Offer, Source
 from peel.sources.configure import source_of
 from peel.warehouse import connect
+
+_FORMLESS = 20  # values without their form that a column may have however few it holds
 
 
 @dataclass
@@ -361,6 +363,7 @@ def _write_table(
 
 def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, hashing: store.Hashing) -> None:
     """Hold what was read against what the manifest and the landing rules ask."""
+    given = {column: landed.counts.pop((column, rule)) for column, rule in list(landed.counts) if rule == GIVEN}
     # The shape of an identifier where none belongs outweighs every other fault.
     for (column, rule), count in sorted(landed.counts.items()):
         if rule.startswith("identifier_shape"):
@@ -375,6 +378,9 @@ def _hold(contract: Contract, file: ManifestFile, table: Table, landed: Landed, 
     for (column, rule), count in sorted(landed.counts.items()):
         if rule == "control_characters":
             raise _Unfit(rule, "fields hold control characters.", column, count)
+        if rule == "identifier_form" and count >= _FORMLESS and count > given[column] / 2:
+            # Taken in, nobody would be joined to what is known of them.
+            raise _Unfit(rule, "most values have not the form they ought to: columns may be exchanged.", column, count)
 
 
 def _steps(
