@@ -30,7 +30,7 @@ ROW = "_row"
 CROSSWALK = "_crosswalk"
 """Beside the tables of a delivery landed while k_land changes: each token and the one of the epoch before."""
 CROSSWALK_HEADER = ["kind", "token", "token_before"]
-_BLOCK = 1 << 21  # bytes read at a time
+_BLOCK = 3 << 19  # bytes read at a time
 with suppress(NotImplementedError):
     # Batches are made in one thread and let go in another: of Arrow's allocators this one gives back what is
     # free, a quarter of the process's peak. Not every build has it.
