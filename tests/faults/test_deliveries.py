@@ -532,7 +532,8 @@ def test_exchanged_identifiers_are_refused_by_their_form(with_contracts: WithCon
     half = [row(n, ni_number="QQ123456C" if n % 2 else "none") for n in range(10, 50)]
     deliver(here.sources, "toy", "2026-01-03", {"toy": half})
     assert take_in(dt.date(2026, 1, 3)) is None
-    assert rows(here, "select failed from audit.gate_result where rule = 'identifier_form' and severity = 'warning'") == [(20,)]
+    warned = "select failed from audit.gate_result where rule = 'identifier_form' and severity = 'warning'"
+    assert rows(here, warned) == [(20,)]
 
 
 def test_a_retyped_column_is_refused(with_contracts: WithContracts) -> None:
