@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,24 @@ class Columns:
     def __getitem__(self, name: str) -> NDArray[Any]:
         """A view of one column: what is assigned into it stays."""
         return self._data[name][: self._length]
+
+    def all(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Every column's name and view."""
+        return ((name, self[name]) for name in self._data)
+
+    def replace(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take over whole columns, equally long and of the types declared.
+
+        Raises:
+            ValueError: they are not.
+        """
+        kinds = {name: column.dtype for name, column in self._data.items()}
+        if {name: column.dtype for name, column in columns.items()} != kinds or len(
+            set(map(len, columns.values()))
+        ) > 1:
+            raise ValueError("columns differ")
+        self._data = dict(columns)
+        self._length = len(next(iter(columns.values())))
 
     def append(self, count: int, **values: int | NDArray[Any]) -> Ints:
         """Add ``count`` rows; every column must be given. Returns the new rows' positions."""

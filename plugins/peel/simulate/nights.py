@@ -12,7 +12,7 @@ from peel.london import parse_business_date
 from peel.simulate import extract_hr, extract_recruitment
 from peel.simulate import tables as t
 from peel.simulate.days import day_of, half_past_midnight_after, midnight_after
-from peel.simulate.march import advance, world_until
+from peel.simulate.state import world_kept
 from peel.simulate.world import World
 from peel.simulate.write import SEQUENCE, delivered, write_delivery
 
@@ -42,7 +42,7 @@ def deliver(target: Path, business_date: dt.date, *, scale: float, seed: int, si
     _check(target, business_date, scale, seed, since)
     folders = [_folder(target, feed, business_date) for feed in FEEDS]
     if not all(delivered(folder) for folder in folders):
-        _deliver(world_until(seed, scale, business_date), target, business_date, since)
+        _deliver(world_kept(target, seed, scale, business_date), target, business_date, since)
     return folders
 
 
@@ -64,10 +64,9 @@ def deliver_missing(target: Path, business_date: dt.date, *, scale: float, seed:
         return []
     nights = [business_date] if last is None else _nights_between(last, business_date)
     _check(target, nights[0], scale, seed, last)
-    world = world_until(seed, scale, nights[0])
+    world = world_kept(target, seed, scale, nights[-1])
     written: list[Path] = []
     for night in nights:
-        advance(world, night)
         written += _deliver(world, target, night, last)
         last = night
     return written
