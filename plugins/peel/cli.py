@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     night.add_argument("--direct", action="store_true", help="in this process, without Airflow")
     night.add_argument("--no-delivery", action="store_true", help="take what the sources hold; simulate nothing")
+    _simulation(command)
     _desk(command)
     dsn = command("dsn", _dsn, "print a connection URL, password included")
     dsn.add_argument("--role", default="bi", help="bi, analyst, publish, transform, gate, ingest or owner")
@@ -84,6 +85,30 @@ class _Add(Protocol):
     def __call__(
         self, name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
     ) -> argparse.ArgumentParser: ...
+
+
+def _simulation(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The simulated force on its own, away from any installation."""
+    simulate = command("simulate", _simulate_deliver, "have the simulated force deliver into a folder of its own")
+    actions = simulate.add_subparsers(required=True, metavar="ACTION")
+
+    def action(
+        name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
+    ) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        added.add_argument("folder", type=Path, help="the folder of feeds")
+        added.add_argument("--until", metavar="DATE", help="the last night; yesterday in London if left out")
+        added.add_argument("--scale", type=float, help="size of the force, 1 is the Met's; SCALE if left out")
+        return added
+
+    deliver = action("deliver", _simulate_deliver, "deliver nights of the HR and recruitment feeds")
+    deliver.add_argument(
+        "--since", metavar="DATE", help="the first night, with everything up to it; --until if left out"
+    )
+    deliver.add_argument("--seed", type=int, help="which force; PEEL_SEED if left out")
+    deliver.add_argument("--database", metavar="URL", help="also write the HR tables of the last night to PostgreSQL")
+    action("compare", _simulate_compare, "hold a delivered night against published figures; 1 if any is missed")
 
 
 def _desk(command: _Add) -> None:
@@ -184,6 +209,28 @@ def _down(here: Settings, options: argparse.Namespace) -> None:
     airflow.down(here)
     postgres.down(here)
     _say("Stopped.")
+
+
+def _simulate_deliver(here: Settings, options: argparse.Namespace) -> None:
+    from peel.simulate import deliver_nights
+
+    until = _date(options.until, "--until") or london.yesterday()
+    scale = here.scale if options.scale is None else options.scale
+    seed = here.seed if options.seed is None else options.seed
+    since = _date(options.since, "--since")
+    started = time.monotonic()
+    folders = deliver_nights(options.folder, until, since=since, scale=scale, seed=seed, database=options.database)
+    _say(f"{len(folders)} deliveries in {time.monotonic() - started:.0f} s under {options.folder}")
+
+
+def _simulate_compare(here: Settings, options: argparse.Namespace) -> int:
+    from peel.simulate import calibration
+
+    until = _date(options.until, "--until") or london.yesterday()
+    compared = calibration.compare(options.folder, until, here.scale if options.scale is None else options.scale)
+    for line in calibration.lines(compared):
+        _say(line)
+    return int(any(one.verdict == "outside" for one in compared))
 
 
 def _night(here: Settings, options: argparse.Namespace) -> None:

@@ -204,6 +204,11 @@ class Contract:
         return frozenset(name for rule in self.rules for name in rule.refers_to)
 
     @property
+    def read_from(self) -> tuple[str, ...]:
+        """The source's column that each column is read from."""
+        return tuple(column.derived_from[0] if column.derived_from else column.source for column in self.columns)
+
+    @property
     def source_columns(self) -> frozenset[str]:
         """Every column name the source may deliver under this contract."""
         delivered = frozenset(column.source for column in self.columns if column.derived_from is None)

@@ -390,15 +390,14 @@ def _steps(
     if len(set(header)) != len(header):
         raise _Unfit("header", "a column's name stands twice.", count=len(header) - len(set(header)))
     declared = contract.source_columns
-    wanted = [column.derived_from[0] if column.derived_from else column.source for column in contract.columns]
-    missing = [name for name in dict.fromkeys(wanted) if name not in header]
+    missing = [name for name in dict.fromkeys(contract.read_from) if name not in header]
     if missing:
         # Undeclared names are not shown here: a file without a header would show its first row.
         raise _Unfit("header", f"columns are missing: {', '.join(missing)}.", count=len(missing))
     landed.undeclared = [name for name in header if name not in declared]
     return [
         (header.index(name), conversion(column, keys, landed.counts, overlap))
-        for name, column in zip(wanted, contract.columns, strict=True)
+        for name, column in zip(contract.read_from, contract.columns, strict=True)
     ]
 
 

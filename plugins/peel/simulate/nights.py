@@ -11,6 +11,7 @@ from peel.errors import PeelError
 from peel.london import parse_business_date
 from peel.simulate import extract_hr, extract_recruitment
 from peel.simulate import tables as t
+from peel.simulate.database import write_database
 from peel.simulate.days import day_of, half_past_midnight_after, midnight_after
 from peel.simulate.state import world_kept
 from peel.simulate.world import World
@@ -72,6 +73,45 @@ def deliver_missing(target: Path, business_date: dt.date, *, scale: float, seed:
     return written
 
 
+def deliver_nights(
+    target: Path,
+    until: dt.date,
+    *,
+    since: dt.date | None,
+    scale: float,
+    seed: int,
+    database: str | None = None,
+) -> list[Path]:
+    """Deliver every night from one to another that is not there yet.
+
+    Args:
+        target: the folder of feeds.
+        until: the last night.
+        since: the first; ``until`` if left out. A chain that was begun goes on where it stopped.
+        scale: size of the force, 1 is the Met's.
+        seed: which force.
+        database: URL of a PostgreSQL database that then holds the HR tables of the last night.
+
+    Returns:
+        The folders of the nights delivered, oldest first.
+
+    Raises:
+        PeelError: the nights are out of order or as `deliver_missing`; nothing was written.
+    """
+    first = until if since is None else since
+    if first > until:
+        raise PeelError("the first night comes after the last.", do="Give --since a date up to --until.")
+    _check_size(scale)
+    written: list[Path] = []
+    if previous_delivery(target) is None:
+        written += deliver_missing(target, first, scale=scale, seed=seed)
+    written += deliver_missing(target, until, scale=scale, seed=seed)
+    if database is not None:
+        world = world_kept(target, seed, scale, until)
+        write_database(database, until, extract_hr.tables(world, day_of(until)))
+    return written
+
+
 def previous_delivery(target: Path) -> dt.date | None:
     """The last business date for which both feeds were delivered, if there is one."""
     nights = _delivered_nights(target)
@@ -98,7 +138,13 @@ def _nights_between(last: dt.date, until: dt.date) -> list[dt.date]:
     return [last + dt.timedelta(days=n) for n in range(1, (until - last).days + 1)]
 
 
+def _check_size(scale: float) -> None:
+    if not 0 < scale <= 1:
+        raise PeelError("the size of the simulated force lies above 0 and up to 1.", do="Give a SCALE such as 0.25.")
+
+
 def _check(target: Path, night: dt.date, scale: float, seed: int, since: dt.date | None) -> None:
+    _check_size(scale)
     if day_of(night) <= _BEGINNING:
         raise PeelError(
             "the simulated force has no history before April 2012.",

@@ -244,7 +244,7 @@ class _Extract:
         if not types:
             raise self._unavailable("the table is not there, or may not be read.", contract)
         keyed = [column.source for column in contract.key]
-        wanted = list(dict.fromkeys(column.source for column in contract.columns))
+        wanted = list(dict.fromkeys(contract.read_from))
         watermark = self._source.watermark_column if contract.mode == "delta" else None
         for name in (*wanted, *([watermark] if watermark else [])):
             if name not in types:
