@@ -109,6 +109,8 @@ def _simulation(command: Callable[..., argparse.ArgumentParser]) -> None:
     deliver.add_argument("--seed", type=int, help="which force; PEEL_SEED if left out")
     deliver.add_argument("--database", metavar="URL", help="also write the HR tables of the last night to PostgreSQL")
     action("compare", _simulate_compare, "hold a delivered night against published figures; 1 if any is missed")
+    draw = action("draw", _simulate_draw, "draw strength, shares and funnel with the published points")
+    draw.add_argument("pictures", type=Path, help="folder for the pictures")
 
 
 def _desk(command: _Add) -> None:
@@ -209,6 +211,15 @@ def _down(here: Settings, options: argparse.Namespace) -> None:
     airflow.down(here)
     postgres.down(here)
     _say("Stopped.")
+
+
+def _simulate_draw(here: Settings, options: argparse.Namespace) -> None:
+    from peel.simulate import pictures
+
+    until = _date(options.until, "--until") or london.yesterday()
+    scale = here.scale if options.scale is None else options.scale
+    for file in pictures.draw(options.folder, until, scale, options.pictures):
+        _say(str(file))
 
 
 def _simulate_deliver(here: Settings, options: argparse.Namespace) -> None:

@@ -6,6 +6,9 @@ import ast
 import datetime as dt
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,11 @@ from peel.simulate import (
     calibration,
     deliver,
     deliver_missing,
+    deliver_nights,
     deliver_postcodes,
     extract_hr,
     extract_recruitment,
+    pictures,
     previous_delivery,
     state,
 )
@@ -702,6 +707,61 @@ class TestNearThePublished:
             assert abs(100 * chosen.mean() - float(row["value"])) <= max(1.0, errors), row
             same = found[row["figure"], row["measure"], group, row["segment"], row["to_day"]]
             assert same.simulated == pytest.approx(100 * chosen.mean()), row
+
+
+def test_pictures_are_drawn_of_a_delivered_force(force: Path, tmp_path: Path) -> None:
+    drawn = pictures.draw(force, NIGHT, SMALL, tmp_path)
+    assert [file.name for file in drawn] == ["strength.png", "shares.png", "funnel.png"]
+    for file in drawn:
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size > 10_000
+
+
+def test_a_share_of_few_is_held_to_its_interval() -> None:
+    assert calibration.wilson(8, 10) == pytest.approx((49.02, 94.33), abs=0.01)
+    assert calibration.wilson(0, 20) == pytest.approx((0.0, 16.11), abs=0.01)
+    assert calibration.wilson(0, 0) == (0.0, 100.0)
+
+
+def test_impossible_orders_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    since, until = dt.date(2013, 1, 2), dt.date(2013, 1, 1)
+    with pytest.raises(PeelError, match="comes after the last"):
+        deliver_nights(tmp_path, until, since=since, scale=SMALL, seed=SEED)
+    for scale in (0.0, -1.0, 1.5, float("nan")):
+        with pytest.raises(PeelError, match="size of the simulated force"):
+            deliver_nights(tmp_path, until, since=None, scale=scale, seed=SEED)
+    with pytest.raises(PeelError, match="no history before"):
+        deliver_nights(tmp_path, dt.date(2012, 3, 1), since=None, scale=SMALL, seed=SEED)
+    assert not list(tmp_path.iterdir())
+
+
+_GOLDEN = """
+import datetime, hashlib, pathlib, sys, tempfile
+from peel.simulate import deliver
+night = datetime.date(2015, 2, 11)
+with tempfile.TemporaryDirectory() as folder:
+    deliver(pathlib.Path(folder), night, scale=0.01, seed=1829, since=None)
+    digest = hashlib.sha256()
+    for file in sorted(pathlib.Path(folder).glob("*/*/1/*")):
+        digest.update(file.name.encode() + file.read_bytes())
+print(digest.hexdigest())
+"""
+GOLDEN = "bdbecf828a8c129634ad8be52c0b7121254d97587da693cb1d4045573683c857"
+
+
+@pytest.mark.parametrize("features", ["as they are", "none but the baseline's"])
+def test_the_bytes_are_the_same_whatever_the_processor_can_do(features: str) -> None:
+    from numpy._core import _multiarray_umath as numpy_core
+
+    environment = dict(os.environ, PYTHONPATH=str(ROOT / "plugins"))
+    if features != "as they are":
+        there = numpy_core.__cpu_features__
+        dispatched = [name for name in numpy_core.__cpu_dispatch__ if there.get(name)]
+        if not dispatched:
+            pytest.skip("this processor has nothing beyond numpy's baseline")
+        environment["NPY_DISABLE_CPU_FEATURES"] = " ".join(dispatched)
+    run = subprocess.run([sys.executable, "-c", _GOLDEN], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == GOLDEN
 
 
 def _recruits(tables: Tables, group: str, first: str, last: str) -> pd.Series[str]:

@@ -73,7 +73,7 @@ def compare(target: Path, night: dt.date, scale: float) -> list[Compared]:
         night: business date of an HR delivery in it.
         scale: of the force.
     """
-    force = _Force(target, night, scale)
+    force = Force(target, night, scale)
     return [*_shares_and_heads(force, night), *_strengths(force, night)]
 
 
@@ -87,8 +87,14 @@ def wilson(successes: int, count: int) -> tuple[float, float]:
     return 100 * (middle - half), 100 * (middle + half)
 
 
-class _Force:
-    """What the HR files of one night say."""
+class Force:
+    """What the HR files of one night say.
+
+    Args:
+        target: the folder of feeds.
+        night: business date of an HR delivery in it.
+        scale: of the force.
+    """
 
     def __init__(self, target: Path, night: dt.date, scale: float) -> None:
         import pandas as pd
@@ -112,6 +118,10 @@ class _Force:
             & (posts.effective_end_date >= day)
             & (posts.assignment_status != "TERMINATED")
         ]
+
+    def fte(self, group: str, day: dt.date) -> float:
+        """Full-time equivalents of a group on a day, of a force of full size."""
+        return float(self.serving(group, day.isoformat()).fte.astype(float).sum()) / self.scale
 
     def starting(self, group: str, first: str, last: str) -> pd.Series[str]:
         """Recruits of a period: neither transferees nor rejoiners."""
@@ -137,7 +147,7 @@ class _Force:
         return codes.str.startswith({"black_share": "B", "asian_share": "A"}[measure])
 
 
-def _shares_and_heads(force: _Force, night: dt.date) -> Iterator[Compared]:
+def _shares_and_heads(force: Force, night: dt.date) -> Iterator[Compared]:
     for row in t.rows("published"):
         first, day, group = row["from_day"], row["to_day"], row["group_code"]
         if day > night.isoformat():
@@ -191,10 +201,9 @@ def _share(denominator: str, published: float, chosen: int, people: int) -> tupl
     return simulated, (simulated if inside else published), (simulated if inside else published)
 
 
-def _strengths(force: _Force, night: dt.date) -> Iterator[Compared]:
+def _strengths(force: Force, night: dt.date) -> Iterator[Compared]:
     for row in t.rows("strength"):
-        year, month = map(int, row["as_at"].split("-"))
-        day = dt.date(year, month, calendar.monthrange(year, month)[1])
+        day = last_day(*map(int, row["as_at"].split("-")))
         if day > night:
             continue
         holders = force.serving(row["series"], day.isoformat())
@@ -217,6 +226,11 @@ def _strengths(force: _Force, night: dt.date) -> Iterator[Compared]:
             held if row["status"] == "published" else row["status"],
             row["provenance"],
         )
+
+
+def last_day(year: int, month: int) -> dt.date:
+    """The last day of a month."""
+    return dt.date(year, month, calendar.monthrange(year, month)[1])
 
 
 def lines(compared: list[Compared]) -> list[str]:
