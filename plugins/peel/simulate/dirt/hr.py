@@ -53,6 +53,11 @@ def _last_day(sheet: Sheet, spell: list[int]) -> str:
     return table["effective_end_date"][spell[-1]]
 
 
+def _groups_of(sheet: Sheet, person: str) -> set[str]:
+    """The workforce groups of a person's extracted assignments."""
+    return {sheet["hr_assignment"]["workforce_group"][row] for row in sheet.groups("hr_assignment", "person_id")[person]}
+
+
 def _another(number: str, series: int) -> str:
     """A number of a series that the force never reaches."""
     return str(int(number) + series * _ANOTHER)
@@ -196,10 +201,15 @@ def _mirror(sheet: Sheet, spell: list[int], series: int, **cells: str) -> list[i
 
 
 def staff_and_special(sheet: Sheet, name: str) -> None:
-    """Staff who are specials besides: a second assignment in another group, with its events and person type."""
+    """Staff who are specials besides: a second assignment in another group, with its events and person type.
+
+    Who becomes a special in truth has one assignment as such, that one.
+    """
     spells, events = _first_spells(sheet, "STAFF"), sheet["hr_service_event"]
     for person in sheet.chosen_keys(name, spells):
         spell = spells[person]
+        if "SC" in _groups_of(sheet, person):
+            continue
         mirrored = _mirror(
             sheet, spell, 5, workforce_group="SC", band="", position_id="", fte="0.100", hours_basis="PT"
         )
@@ -293,6 +303,8 @@ def pcso_regraded(sheet: Sheet, name: str) -> None:
         ]
         free = all(sheet.is_free("hr_assignment", row) for row in spell)
         if day_in(date) > sheet.day or not serving or not free or date > _last_day(sheet, spell):
+            continue
+        if "STAFF" in _groups_of(sheet, person):
             continue
         row = sheet.copy(
             "hr_assignment", serving[0], workforce_group="STAFF", effective_start_date=date, action_code="TRANSFER"
