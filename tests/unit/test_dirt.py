@@ -139,6 +139,27 @@ def test_the_same_rows_are_dirty_every_night(world: World, name: str) -> None:
     assert len(gone) <= (1 if name == "ethnicity_ic_code" else 0)
 
 
+def rows_by_key(tables: dict[str, Table]) -> dict[tuple[str, ...], list[tuple[str, ...]]]:
+    found: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for name, table in tables.items():
+        for key, row in zip(zip(*(table[column] for column in KEYS[name]), strict=True), lines(table), strict=True):
+            found.setdefault((name, *key), []).append(row)
+    return found
+
+
+def changed_overnight(world: World, rates: Mapping[str, int]) -> set[tuple[str, ...]]:
+    before, after = (rows_by_key(planted(world, "hr", rates, day_of(NIGHT) - days)[0]) for days in (1, 0))
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def test_dirt_makes_no_row_change_overnight_that_would_not(world: World) -> None:
+    rates = dict.fromkeys(PLANTERS["hr"], 60_000)
+    dirty_changes, clean_changes = changed_overnight(world, rates), changed_overnight(world, {})
+    people = set(rows_by_key(extracted(world, "hr", day_of(NIGHT))))
+    # a copy of a row that changed changes too; no row that stood as it was does
+    assert {key for key in dirty_changes - clean_changes if key in people} == set()
+
+
 def test_a_late_promotion_shows_in_no_table_before_its_day_and_in_all_after(world: World) -> None:
     name = "promotion_late"
     tables, entries = planted(world, "hr", {name: ALL})

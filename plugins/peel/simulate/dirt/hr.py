@@ -55,7 +55,8 @@ def _last_day(sheet: Sheet, spell: list[int]) -> str:
 
 def _groups_of(sheet: Sheet, person: str) -> set[str]:
     """The workforce groups of a person's extracted assignments."""
-    return {sheet["hr_assignment"]["workforce_group"][row] for row in sheet.groups("hr_assignment", "person_id")[person]}
+    groups = sheet["hr_assignment"]["workforce_group"]
+    return {groups[row] for row in sheet.groups("hr_assignment", "person_id")[person]}
 
 
 def _another(number: str, series: int) -> str:
