@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from peel.errors import PeelError
 from peel.simulate import deliver, deliver_missing
-from peel.simulate.days import day_of
+from peel.simulate.days import date_of, day_of
 from peel.simulate.dirt import CATALOGUE, LEDGER, PLANTERS, dirty, read_ledger
 from peel.simulate.dirt.catalogue import KEYS, usual_rates
 from peel.simulate.dirt.census import TRAPS, spoil
@@ -192,6 +193,49 @@ def test_the_clock_that_goes_back(world: World) -> None:
         at = dt.datetime.fromisoformat(moment)
         assert (at.hour, at.month, at.weekday(), at.tzinfo) == (1, 10, 6, None)
         assert at.day > 24
+
+
+def test_a_start_date_is_told_at_the_offer_and_moved_twice() -> None:
+    first = day_of(NIGHT) - 45
+    world = world_until(SEED, 0.02, NIGHT)
+    told: dict[str, list[str]] = {}
+    for day in range(first, day_of(NIGHT) + 1):
+        tables = recruitment_tables(world, day - 1, day)
+        dirtied, entries = dirty("recruitment", tables, world, day - 1, day, {"start_moved": ALL})
+        dates = dict(dirtied)["ats_application"]["start_date"]
+        for entry in entries:
+            told.setdefault(entry.key, []).append(dates[int(entry.row) - 1])
+    assert max(len(set(dates)) for dates in told.values()) == 3
+    assert all(dates == sorted(dates) for dates in told.values())
+
+
+def test_an_appeal_brings_its_event_again_a_month_later(world: World) -> None:
+    day = day_of(NIGHT)
+    for night in range(day - 30, day + 1):
+        tables, entries = dirty("recruitment", recruitment_tables(world, night - 1, night), world, night - 1, night,
+                                {"overturned": ALL})  # fmt: skip
+        found = dict(tables)
+        for entry in entries:
+            event = {column: cells[int(entry.row) - 1] for column, cells in found["ats_stage_event"].items()}
+            assert event["outcome"] == "PASS"
+            assert dt.date.fromisoformat(event["event_ts"][:10]) == date_of(night - 30)
+            application = found["ats_application"]["application_id"].index(event["application_id"])
+            assert found["ats_application"]["current_status"][application] != "REJECTED"
+        if entries:
+            return
+    raise AssertionError("nobody failed in a month")
+
+
+# Usual rates
+
+
+@pytest.mark.parametrize("table", sorted({dirt.table for dirt in CATALOGUE.values() if dirt.expected == "quarantined"}))
+def test_dirt_at_its_usual_rates_stays_below_the_limit_of_the_contract(table: str) -> None:
+    (file,) = (ROOT / "expectations" / "deliveries").rglob(f"{table}.odcs.yaml")
+    properties = yaml.safe_load(file.read_text("utf-8"))["customProperties"]
+    (limit,) = [one["value"] for one in properties if one["property"] == "quarantineLimit"]
+    rates = [one.default_rate for one in CATALOGUE.values() if (one.table, one.expected) == (table, "quarantined")]
+    assert 2 * sum(rates) < limit * ALL  # some hold two rows
 
 
 def contents(target: Path) -> dict[str, str]:

@@ -89,8 +89,8 @@ def purged(sheet: Sheet, name: str) -> None:
     chosen = np.flatnonzero(ended & (due > sheet.since) & (due <= sheet.day))
     blank = ("full_name", "email", "phone", "date_of_birth", "sex", "ethnicity_code", "ethnicity_scheme")
     rows = sheet.groups("ats_candidate", "candidate_id")
-    for candidate, day in zip(candidates[chosen].tolist(), due[chosen].tolist(), strict=True):
-        one = _rows_of(extract.candidate(world, np.array([candidate]), sheet.day))[0]
+    told = _rows_of(extract.candidate(world, candidates[chosen], sheet.day))
+    for one, day in zip(told, due[chosen].tolist(), strict=True):
         one |= dict.fromkeys((*blank, "home_postcode", "outside_london_flag"), "")
         one |= {"anonymised_ts": _moment(day), "last_modified_ts": _moment(day)}
         there = rows.get(one["candidate_id"], [])
@@ -110,23 +110,27 @@ def overturned(sheet: Sheet, name: str) -> None:
     events = text.uuids(log["id_high"][failed], log["id_low"][failed])
     failed = failed[np.array(sheet.befalls(name, events), dtype=np.bool_)] if len(failed) else failed
     rows, applications = sheet.groups("ats_stage_event", "event_id"), sheet.groups("ats_application", "application_id")
-    for position in failed.tolist():
-        day = int(log["day"][position]) + OVERTURNED_AFTER
-        application = np.array([int(log["application"][position])])
-        (number,) = _application_ids(sheet, application)
-        there = applications.get(number, [])
-        if _is_told(sheet, day):
-            event = _rows_of(extract.stage_event(world, np.array([position])))[0]
+    days = log["day"][failed].astype(np.int64) + OVERTURNED_AFTER
+    told = _rows_of(extract.stage_event(world, failed))
+    again = {number: row[0] for number, row in applications.items()}
+    fresh = np.unique(log["application"][failed[days > sheet.since]]).astype(np.int64)
+    missing = [
+        position
+        for position, number in zip(fresh.tolist(), _application_ids(sheet, fresh), strict=True)
+        if number not in again
+    ]
+    for one in _rows_of(extract.application(world, np.array(missing, dtype=np.int64), sheet.day)) if missing else []:
+        again[one["application_id"]] = sheet.add("ats_application", one)
+    for event, day in zip(told, days.tolist(), strict=True):
+        if day > sheet.since:
             event |= {"outcome": "PASS", "last_modified_ts": _moment(day)}
             found = rows.get(event["event_id"], [])
             row = found[0] if found else sheet.add("ats_stage_event", event)
             sheet.plant(name, "ats_stage_event", row, **event)
-            if not there:
-                there = [sheet.add("ats_application", _rows_of(extract.application(world, application, sheet.day))[0])]
-        for row in there:
-            if sheet["ats_application"]["current_status"][row] == "REJECTED":
-                modified = max(_moment(day), sheet["ats_application"]["last_modified_ts"][row])
-                sheet.change("ats_application", row, current_status="OPEN", last_modified_ts=modified)
+        application = again.get(event["application_id"])
+        if application is not None and sheet["ats_application"]["current_status"][application] == "REJECTED":
+            modified = max(_moment(day), sheet["ats_application"]["last_modified_ts"][application])
+            sheet.change("ats_application", application, current_status="OPEN", last_modified_ts=modified)
 
 
 def start_moved(sheet: Sheet, name: str) -> None:
@@ -139,17 +143,18 @@ def start_moved(sheet: Sheet, name: str) -> None:
         return
     _, status, _ = extract.standing(world, offered, sheet.day)
     rows = sheet.groups("ats_application", "application_id")
-    for position in offered[status == extract.OFFERED].tolist():
-        offer = int(state["offer"][position])
-        told = [offer + days for days in ANNOUNCED_AFTER if offer + days <= sheet.day]
-        planned = date_of(offer + 21 + 14 * (len(told) - 1)).isoformat()
-        (number,) = _application_ids(sheet, np.array([position]))
-        there = rows.get(number, [])
+    offered = offered[status == extract.OFFERED]
+    if len(offered) == 0:
+        return
+    told = _rows_of(extract.application(world, offered, sheet.day))
+    for one, offer in zip(told, state["offer"][offered].tolist(), strict=True):
+        days = [offer + after for after in ANNOUNCED_AFTER if offer + after <= sheet.day]
+        planned = date_of(offer + 21 + 14 * (len(days) - 1)).isoformat()
+        there = rows.get(one["application_id"], [])
         if there:
             sheet.plant(name, "ats_application", there[0], start_date=planned)
-        elif told[-1] > sheet.since:
-            one = _rows_of(extract.application(world, np.array([position]), sheet.day))[0]
-            one |= {"last_modified_ts": _moment(told[-1])}
+        elif days[-1] > sheet.since:
+            one |= {"last_modified_ts": _moment(days[-1])}
             sheet.plant(name, "ats_application", sheet.add("ats_application", one), start_date=planned)
 
 
