@@ -107,6 +107,13 @@ def _simulation(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--since", metavar="DATE", help="the first night, with everything up to it; --until if left out"
     )
     deliver.add_argument("--seed", type=int, help="which force; PEEL_SEED if left out")
+    deliver.add_argument(
+        "--dirt",
+        metavar="NAME[=RATE]",
+        action="append",
+        default=[],
+        help="plant a kind of dirt, RATE in a million; its usual rate if left out; `usual` for every kind",
+    )
     deliver.add_argument("--database", metavar="URL", help="also write the HR tables of the last night to PostgreSQL")
     action("compare", _simulate_compare, "hold a delivered night against published figures; 1 if any is missed")
     draw = action("draw", _simulate_draw, "draw strength, shares and funnel with the published points")
@@ -230,8 +237,33 @@ def _simulate_deliver(here: Settings, options: argparse.Namespace) -> None:
     seed = here.seed if options.seed is None else options.seed
     since = _date(options.since, "--since")
     started = time.monotonic()
-    folders = deliver_nights(options.folder, until, since=since, scale=scale, seed=seed, database=options.database)
+    folders = deliver_nights(
+        options.folder,
+        until,
+        since=since,
+        scale=scale,
+        seed=seed,
+        dirt=_dirt(options.dirt),
+        database=options.database,
+    )
     _say(f"{len(folders)} deliveries in {time.monotonic() - started:.0f} s under {options.folder}")
+
+
+def _dirt(asked: Sequence[str]) -> dict[str, int]:
+    from peel.simulate.dirt.catalogue import usual_rates
+
+    usual = usual_rates("hr") | usual_rates("recruitment")
+    rates: dict[str, int] = {}
+    for text in asked:
+        name, given, rate = text.partition("=")
+        if name == "usual" and not given:
+            rates |= usual
+            continue
+        try:
+            rates[name] = int(rate) if given else usual.get(name, 0)
+        except ValueError:
+            raise ConfigurationError(f"--dirt {name}: the rate is a whole number in a million.") from None
+    return rates
 
 
 def _simulate_compare(here: Settings, options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from peel.simulate.world import World
 
 _SEXES = (*t.SEXES, "U")
 _STATUSES = ("OPEN", "REJECTED", "WITHDRAWN", "OFFERED", "STARTED")
-_OPEN, _REJECTED, _WITHDRAWN, _OFFERED, _STARTED = range(5)
+_OPEN, REJECTED, WITHDRAWN, OFFERED, _STARTED = range(5)
 _REG, _OFFER, _START = (t.STAGES.index(code) for code in ("REG", "OFFER", "START"))
 _SECOND_ATTEMPT = 16
 _KEYS_AN_APPLICATION = 32
@@ -56,21 +56,23 @@ def _registered_seconds(world: World, applications: Ints) -> Ints:
     return applied * scatter_below(world.seed, "registered", applications, 1000) // 1000
 
 
-def _candidate_ids(world: World, candidates: Ints) -> list[str]:
+def candidate_ids(world: World, candidates: Ints) -> list[str]:
     """Identifiers of candidates: those of their first application, with other bits turned."""
     turned = np.uint64(0x5555555555555555)
-    first = _first_applications(world)[candidates]
+    first = first_applications(world)[candidates]
     high, low = world.applications["id_high"][first], world.applications["id_low"][first]
     return text.uuids(high ^ turned, low ^ turned)
 
 
-def _first_applications(world: World) -> Ints:
+def first_applications(world: World) -> Ints:
+    """By candidate: the position of their first application."""
     first = np.full(len(world.candidates), len(world.applications), dtype=np.int64)
     np.minimum.at(first, world.applications["candidate"], np.arange(len(world.applications)))
     return first
 
 
-def _latest_applications(world: World, day: int) -> Ints:
+def latest_applications(world: World, day: int) -> Ints:
+    """By candidate: the position of their last application up to a day, -1 before any."""
     seen = np.flatnonzero(world.applications["day"] <= day)
     latest = np.full(len(world.candidates), -1, dtype=np.int64)
     np.maximum.at(latest, world.applications["candidate"][seen], seen)
@@ -81,14 +83,14 @@ def candidate(world: World, candidates: Ints, day: int) -> Table:
     """One row per candidate."""
     human = world.candidates["human"][candidates].astype(np.int64)
     people, applications, settings = world.humans, world.applications, world.tables.settings
-    first, latest = _first_applications(world)[candidates], _latest_applications(world, day)[candidates]
+    first, latest = first_applications(world)[candidates], latest_applications(world, day)[candidates]
     open_sex = scatter_below(world.seed, "no sex", human, 1000) < settings["sex_left_open_per_mille"]
     not_asked = scatter_below(world.seed, "not asked", human, 1000) < settings["ats_not_asked_per_mille"]
     not_asked |= people["declares"][human] == 2
     leaf = np.where(people["declares"][human] == 0, people["leaf"][human], t.NOT_STATED)
     codes = text.codes((*world.tables.leaf_code_18, "NS"), leaf)
     return {
-        "candidate_id": _candidate_ids(world, candidates),
+        "candidate_id": candidate_ids(world, candidates),
         "full_name": identities.full_names(world, human),
         "email": identities.emails(world, human),
         "phone": identities.phones(world, human),
@@ -114,15 +116,15 @@ def _consent(days: NDArray[Any]) -> list[str]:
 def application(world: World, applications: Ints, day: int) -> Table:
     """One row per application, as it stands."""
     state = world.applications
-    furthest, status, changed = _standing(world, applications, day)
+    furthest, status, changed = standing(world, applications, day)
     changed_day, changed_second = changed
     line, month = state["line"][applications].astype(np.int64), state["month"][applications]
     group = np.array([item.group for item in world.tables.lines])[line]
     offered, started = state["offer"][applications] <= day, state["start"][applications] <= day
-    reason = np.where(status == _WITHDRAWN, state["reason"][applications], 0)
+    reason = np.where(status == WITHDRAWN, state["reason"][applications], 0)
     return {
         "application_id": text.uuids(state["id_high"][applications], state["id_low"][applications]),
-        "candidate_id": _candidate_ids(world, state["candidate"][applications].astype(np.int64)),
+        "candidate_id": candidate_ids(world, state["candidate"][applications].astype(np.int64)),
         "campaign_id": _campaigns(line, month),
         "requisition_id": _requisitions(line, month),
         "workforce_group": text.codes(t.GROUPS, group),
@@ -148,7 +150,7 @@ def application(world: World, applications: Ints, day: int) -> Table:
     }
 
 
-def _standing(world: World, applications: Ints, day: int) -> tuple[Ints, Ints, tuple[Ints, Ints]]:
+def standing(world: World, applications: Ints, day: int) -> tuple[Ints, Ints, tuple[Ints, Ints]]:
     """The furthest stage, the status, and the day and second of the last change of applications."""
     log, count = world.outcomes, len(applications)
     seen = np.flatnonzero((log["day"] <= day) & np.isin(log["application"], applications))
@@ -159,7 +161,7 @@ def _standing(world: World, applications: Ints, day: int) -> tuple[Ints, Ints, t
     status = np.zeros(count, dtype=np.int64)
     np.maximum.at(status, position, np.where(outcome == t.PASS, _by_stage(stage), _OPEN))
     ended = _ends(outcome, log["again"][seen] > 0)
-    status[position[ended]] = np.where(outcome[ended] == t.FAIL, _REJECTED, _WITHDRAWN)
+    status[position[ended]] = np.where(outcome[ended] == t.FAIL, REJECTED, WITHDRAWN)
     second = _seconds(world, log["application"][seen].astype(np.int64), stage, log["attempt"][seen])
     moment = np.zeros(count, dtype=np.int64)
     np.maximum.at(moment, position, log["day"][seen].astype(np.int64) * text.WORKING_SECONDS + second)
@@ -167,7 +169,7 @@ def _standing(world: World, applications: Ints, day: int) -> tuple[Ints, Ints, t
 
 
 def _by_stage(stage: Ints) -> Ints:
-    return np.where(stage == _START, _STARTED, np.where(stage == _OFFER, _OFFERED, _OPEN))
+    return np.where(stage == _START, _STARTED, np.where(stage == _OFFER, OFFERED, _OPEN))
 
 
 def _ends(outcome: NDArray[Any], again: Bools) -> Bools:

@@ -13,6 +13,7 @@ from peel.simulate import extract_hr, extract_recruitment
 from peel.simulate import tables as t
 from peel.simulate.database import write_database
 from peel.simulate.days import day_of, half_past_midnight_after, midnight_after
+from peel.simulate.dirt import Rates, check_rates, dirty, write_ledger
 from peel.simulate.state import world_kept
 from peel.simulate.world import World
 from peel.simulate.write import SEQUENCE, delivered, write_delivery
@@ -23,7 +24,15 @@ _CHAIN = ".simulated-force.json"
 _BEGINNING = t.STOCK_DAY
 
 
-def deliver(target: Path, business_date: dt.date, *, scale: float, seed: int, since: dt.date | None) -> list[Path]:
+def deliver(
+    target: Path,
+    business_date: dt.date,
+    *,
+    scale: float,
+    seed: int,
+    since: dt.date | None,
+    dirt: Rates | None = None,
+) -> list[Path]:
     """Deliver one night: HR whole, recruitment as changes.
 
     Args:
@@ -32,25 +41,30 @@ def deliver(target: Path, business_date: dt.date, *, scale: float, seed: int, si
         scale: size of the force, 1 is the Met's.
         seed: which force.
         since: business date of the previous recruitment delivery; None starts the chain.
+        dirt: how many of a million rows each kind of dirt befalls, by name; none unless given. What is planted is
+            written down in ``<target>/.dirt-ledger.csv``.
 
     Returns:
         The folders of this night, HR's and recruitment's. One that was there is left alone.
 
     Raises:
         PeelError: the date lies before the force's history or does not follow ``since``, the target
-            holds another force, or the chain was started already.
+            holds another force, the chain was started already, or dirt is unknown or its rate impossible.
     """
+    rates = check_rates(dirt)
     _check(target, business_date, scale, seed, since)
     folders = [_folder(target, feed, business_date) for feed in FEEDS]
     if not all(delivered(folder) for folder in folders):
-        _deliver(world_kept(target, seed, scale, business_date), target, business_date, since)
+        _deliver(world_kept(target, seed, scale, business_date), target, business_date, since, rates)
     return folders
 
 
-def deliver_missing(target: Path, business_date: dt.date, *, scale: float, seed: int) -> list[Path]:
+def deliver_missing(
+    target: Path, business_date: dt.date, *, scale: float, seed: int, dirt: Rates | None = None
+) -> list[Path]:
     """Deliver a night and those missed between the last delivered one and it.
 
-    The first call ever starts the chain with the night given.
+    The first call ever starts the chain with the night given. Dirt is as for `deliver`.
 
     Returns:
         The folders of the nights delivered, oldest first; none when all were there.
@@ -58,6 +72,7 @@ def deliver_missing(target: Path, business_date: dt.date, *, scale: float, seed:
     Raises:
         PeelError: the night lies before the first delivered one, or as `deliver`.
     """
+    rates = check_rates(dirt)
     last = previous_delivery(target)
     if last is not None and business_date <= last:
         _check_follows_start(target, business_date)
@@ -68,7 +83,7 @@ def deliver_missing(target: Path, business_date: dt.date, *, scale: float, seed:
     world = world_kept(target, seed, scale, nights[-1])
     written: list[Path] = []
     for night in nights:
-        written += _deliver(world, target, night, last)
+        written += _deliver(world, target, night, last, rates)
         last = night
     return written
 
@@ -80,6 +95,7 @@ def deliver_nights(
     since: dt.date | None,
     scale: float,
     seed: int,
+    dirt: Rates | None = None,
     database: str | None = None,
 ) -> list[Path]:
     """Deliver every night from one to another that is not there yet.
@@ -90,7 +106,8 @@ def deliver_nights(
         since: the first; ``until`` if left out. A chain that was begun goes on where it stopped.
         scale: size of the force, 1 is the Met's.
         seed: which force.
-        database: URL of a PostgreSQL database that then holds the HR tables of the last night.
+        dirt: as for `deliver`.
+        database: URL of a PostgreSQL database that then holds the HR tables of the last night, dirt and all.
 
     Returns:
         The folders of the nights delivered, oldest first.
@@ -102,13 +119,15 @@ def deliver_nights(
     if first > until:
         raise PeelError("the first night comes after the last.", do="Give --since a date up to --until.")
     _check_size(scale)
+    rates = check_rates(dirt)
     written: list[Path] = []
     if previous_delivery(target) is None:
-        written += deliver_missing(target, first, scale=scale, seed=seed)
-    written += deliver_missing(target, until, scale=scale, seed=seed)
+        written += deliver_missing(target, first, scale=scale, seed=seed, dirt=rates)
+    written += deliver_missing(target, until, scale=scale, seed=seed, dirt=rates)
     if database is not None:
-        world = world_kept(target, seed, scale, until)
-        write_database(database, until, extract_hr.tables(world, day_of(until)))
+        world, day = world_kept(target, seed, scale, until), day_of(until)
+        tables, _ = dirty("hr", extract_hr.tables(world, day), world, day, day, rates)
+        write_database(database, until, tables)
     return written
 
 
@@ -195,8 +214,8 @@ def _force(scale: float, seed: int) -> dict[str, float | int]:
     return {"scale": scale, "seed": seed}
 
 
-def _deliver(world: World, target: Path, night: dt.date, since: dt.date | None) -> list[Path]:
-    day = day_of(night)
+def _deliver(world: World, target: Path, night: dt.date, since: dt.date | None, rates: Rates) -> list[Path]:
+    day, since_day = day_of(night), _BEGINNING if since is None else day_of(since)
     chain = target / _CHAIN
     if not chain.is_file():
         target.mkdir(parents=True, exist_ok=True)
@@ -210,8 +229,10 @@ def _deliver(world: World, target: Path, night: dt.date, since: dt.date | None) 
             tables = extract_hr.tables(world, day)
             about = _about("full", night, None, None)
         else:
-            tables = extract_recruitment.tables(world, _BEGINNING if since is None else day_of(since), day)
+            tables = extract_recruitment.tables(world, since_day, day)
             about = _about("delta", night, _watermark(since), _watermark(night))
+        tables, planted = dirty(feed, tables, world, since_day, day, rates)
+        write_ledger(target, feed, night.isoformat(), planted)  # first: a planted row is never without an entry
         written.append(write_delivery(folder, feed, night, tables, about))
     return written
 
