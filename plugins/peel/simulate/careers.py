@@ -111,32 +111,33 @@ def promote(world: World) -> None:
         waited = world.first_day - state["rank_since"][able].astype(np.int64)
         long_enough = world.tables.rank_years_below[rank] * YEAR_DAYS
         able = able[waited >= long_enough]
-        raised = draws.sample(able, vacant)
-        _hold_board(world, able, raised, _raise(world, draws, raised, rank), rank)
+        _hold_board(world, draws, able, vacant, rank)
 
 
-def _hold_board(world: World, able: Ints, raised: Ints, days: Ints, rank: int) -> None:
-    """Log a rank's promotion board of the month: who rose, who applied in vain, some who did not apply."""
-    draws, settings = world.draws(f"board {t.RANKS[rank]}"), world.tables.settings
-    vain = draws.portion(len(raised), settings["board_in_vain_per_mille"])
-    idle = draws.portion(len(raised), settings["board_idle_per_mille"])
-    others = np.setdiff1d(able, raised)
-    vain = min(vain, len(others))
-    listed = draws.sample(others, vain + idle)
-    applied = np.arange(len(listed)) < vain
+def _hold_board(world: World, draws: Draws, able: Ints, vacant: int, rank: int) -> None:
+    """Ask the eligible one by one whether they apply, and judge who does, until the vacancies are filled."""
+    settings, effects = world.tables.settings, world.tables.effects
+    able = draws.shuffled(able)
+    five = world.tables.leaf_five[world.humans["leaf"][world.spells["human"][able]]]
+    applied = draws.chance(len(able), settings["board_applies_per_mille"] * effects.board_applies[five])
+    passed = applied & draws.chance(len(able), settings["board_passes_per_mille"] * effects.board_passes[five])
+    asked = np.cumsum(passed) - passed < vacant
+    able, applied, passed = able[asked], applied[asked], passed[asked]
+    days = np.full(len(able), OPEN)
+    days[passed] = _raise(world, draws, able[passed], rank)
     examined = rank <= t.INS
-    failed = applied & examined & (draws.below(len(listed), 1000) < settings["exam_failed_per_mille"])
+    failed = applied & ~passed
+    failed &= examined & (draws.below(len(able), 1000) < settings["exam_failed_per_mille"])
     exam = np.where(failed, BOARD_FAIL, BOARD_PASS if examined else 0)
-    whole = np.full(len(raised), BOARD_PASS)
     world.boards.append(
-        len(raised) + len(listed),
-        person=world.spells["person"][np.concatenate([raised, listed])],
+        len(able),
+        person=world.spells["person"][able],
         rank=rank,
         month=world.month,
-        applied=np.concatenate([whole, applied]),
-        exam=np.concatenate([whole * examined, np.where(applied, exam, 0)]),
-        outcome=np.concatenate([whole, np.where(applied & ~failed, BOARD_FAIL, 0)]),
-        promoted=np.concatenate([days, np.full(len(listed), OPEN)]),
+        applied=applied,
+        exam=np.where(applied, exam, 0),
+        outcome=np.where(passed, BOARD_PASS, np.where(applied & ~failed, BOARD_FAIL, 0)),
+        promoted=days,
     )
 
 

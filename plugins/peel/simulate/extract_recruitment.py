@@ -134,7 +134,7 @@ def application(world: World, applications: Ints, day: int) -> Table:
         "lrc_basis": text.codes(t.RESIDENCY_BASES, state["basis"][applications]),
         "lrc_pass": text.codes(t.RESIDENCY_PASSES, state["passes"][applications]),
         "source_code": text.codes(world.tables.source_codes, state["source"][applications]),
-        "referral_event_id": _referrals(month, state["referral"][applications]),
+        "referral_event_id": _referrals(state["registered"][applications], state["referral"][applications]),
         "current_stage": text.codes(t.STAGES, furthest),
         "current_status": text.codes(_STATUSES, status),
         "withdrawn_reason": text.codes(t.WITHDRAWALS, reason),
@@ -184,7 +184,9 @@ def _requisitions(line: Ints, month: NDArray[Any]) -> list[str]:
     return [f"R-{t.LINES[n]}-{m // 12}{m % 12 + 1:02d}" for n, m in zip(line.tolist(), month.tolist(), strict=True)]
 
 
-def _referrals(month: NDArray[Any], referral: NDArray[Any]) -> list[str]:
+def _referrals(registered: NDArray[Any], referral: NDArray[Any]) -> list[str]:
+    """Events by number and month, which is the one before interest was registered."""
+    month = registered.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) + 1970 * 12 - 1
     return [
         f"EV-{m // 12}{m % 12 + 1:02d}-{n:02d}" if n else ""
         for m, n in zip(month.tolist(), referral.tolist(), strict=True)
