@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -150,7 +151,14 @@ def test_for_any_two_nights_a_row_stays_as_it_was_unless_it_was_touched_between(
 ) -> None:
     later_night = min(night + dt.timedelta(days), dt.date(2019, 3, 31))
     earlier, later = shown(world, night), shown(world, later_night)
+    persons = np.arange(len(world.persons))
+    former, present = (extract_hr.person_ids(persons, day_of(when)) for when in (night, later_night))
     for name, key in KEYS.items():
+        if "person_id" in earlier[name] and name.startswith("hr_"):
+            # HR numbers everyone anew in 2018 and calls what it took over migrated
+            earlier[name]["person_id"] = earlier[name]["person_id"].map(dict(zip(former, present, strict=True)))
+        if name == "hr_sensitive":
+            earlier[name], later[name] = (part.drop(columns="source") for part in (earlier[name], later[name]))
         before = earlier[name].set_index(key)
         after = later[name].set_index(key)
         assert before.index.isin(after.index).all(), name
@@ -301,6 +309,7 @@ def serving(tables: Tables, day: str, group: str) -> pd.DataFrame:
         & (table.effective_start_date <= day)
         & (table.effective_end_date >= day)
         & (table.assignment_status != "TERMINATED")
+        & (table.primary_flag == "Y")
     ]
 
 
@@ -417,8 +426,12 @@ def test_hired_candidates_are_the_same_people_in_hr(tables: Tables) -> None:
         tables["hr_person"].drop_duplicates("person_id"), on="person_id", suffixes=("", "_hr")
     )
     assert len(both) == len(hired) > 100
-    for column in ("full_name", "email", "phone", "date_of_birth", "home_postcode"):
+    for column in ("full_name", "email", "phone", "date_of_birth"):
         assert (both[column] == both[f"{column}_hr"]).all()
+    homes = tables["hr_person"].groupby("person_id").home_postcode.nunique()
+    stayed = both[both.person_id.map(homes) == 1]
+    assert len(stayed) > 50
+    assert (stayed.home_postcode == stayed.home_postcode_hr).all()
     joins = tables["hr_service_event"].query("event_type in @JOINS")
     starts = hired.merge(
         joins,
@@ -444,6 +457,10 @@ def test_every_post_that_is_held_is_listed_and_its_title_is_the_holders(tables: 
 
 def test_who_rises_in_rank_passed_a_board_and_has_an_event_of_that_day(tables: Tables) -> None:
     boards, events = tables["hr_promotion_board"], tables["hr_service_event"]
+    temporary = boards.process_type == "TEMPORARY"
+    assert (boards[temporary].promoted_date == "").all()
+    assert set(boards[temporary].board_outcome) == {"PASS", "FAIL"}
+    boards = boards[~temporary]
     risen = boards[boards.promoted_date != ""]
     assert (risen.board_outcome == "PASS").all()
     promoted = events[events.event_type == "PROMOTE"]
@@ -544,8 +561,9 @@ def test_identifiers_lie_outside_the_ranges_in_use(tables: Tables) -> None:
     for name in ("hr_person", "ats_candidate"):
         for column, form in forms.items():
             if column in tables[name]:
-                assert tables[name][column].str.fullmatch(form).all(), (name, column)
-    candidates = tables["ats_candidate"]
+                values = tables[name][column]
+                assert values[values != ""].str.fullmatch(form).all(), (name, column)
+    candidates = tables["ats_candidate"].query("anonymised_ts == ''")
     assert candidates.email.is_unique
     outside = candidates.home_postcode.str.startswith("ZX99")
     assert (outside == (candidates.outside_london_flag == "Y")).all()
@@ -575,10 +593,11 @@ def test_stages_follow_each_other_and_end_as_the_application_says(tables: Tables
     parallel = stages.stage_code.isin(["MED", "FIT"])
     straight = stages[~parallel]
     assert (straight.groupby("application_id").place.diff().dropna() >= 0).all()
-    assert (
-        stages.groupby("application_id").last_modified_ts_x.max()
-        == tables["ats_application"].set_index("application_id").last_modified_ts.sort_index()
-    ).all()
+    touched = tables["ats_application"].set_index("application_id").last_modified_ts.sort_index()
+    latest = stages.groupby("application_id").last_modified_ts_x.max()
+    renumbered = touched == "2018-02-05T08:00:00+00:00"
+    assert (latest[renumbered] < touched[renumbered]).all()
+    assert (latest[~renumbered] == touched[~renumbered]).all()
     furthest = stages.groupby("application_id").place.max().map(lambda n: order[n])
     assert (furthest == tables["ats_application"].set_index("application_id").current_stage.sort_index()).all()
     ended = stages[stages.outcome.isin(["WITHDRAWN", "NO_SHOW", "EXPIRED"])]

@@ -93,6 +93,15 @@ def take_applications(world: World) -> None:
             _apply_from_outside(world, draws, line, count, wanted)
 
 
+def anonymise(world: World) -> None:
+    """Take the identity of those whose last application ended without success long enough ago."""
+    candidates = world.candidates
+    due = candidates["closed"].astype(np.int64) + world.tables.settings["anonymised_after_days"]
+    gone = (due >= world.first_day) & (due <= world.last_day)
+    gone &= (candidates["hired"] == 0) & (candidates["anonymised"] == OPEN)
+    candidates["anonymised"][gone] = due[gone]
+
+
 def _how_many(world: World, line: int, wanted: Supply) -> int:
     """Applications to attract: what strength will lack beyond those already on their way."""
     parameters = world.tables.lines[line]
@@ -126,11 +135,11 @@ def _new_or_former(world: World, draws: Draws, line: int, days: Ints, routes: In
     settled = (candidates["line"] == line) & (
         candidates["closed"] + world.tables.settings["again_after_days"] < world.first_day
     )
-    settled &= world.humans["person"][candidates["human"]] < 0
+    settled &= (world.humans["person"][candidates["human"]] < 0) & (candidates["anonymised"] == OPEN)
     again = draws.sample(np.flatnonzero(settled), draws.portion(count, world.tables.lines[line].again))
     fresh = count - len(again)
     humans = _outsiders(world, draws, line, days[len(again) :], routes[len(again) :], wanted)
-    new = world.candidates.append(fresh, human=humans, line=line, closed=OPEN)
+    new = world.candidates.append(fresh, human=humans, line=line, closed=OPEN, hired=0, anonymised=OPEN)
     world.humans["candidate"][humans] = new
     return np.concatenate([again, new])
 
@@ -199,10 +208,14 @@ def _may_apply(world: World, group: int) -> Ints:
 
 
 def _as_candidates(world: World, line: int, humans: Ints) -> Ints:
-    """The candidates that humans are, those who never applied becoming new ones."""
+    """The candidates that humans are; those who never applied, or whose record is anonymous, become new ones."""
     known = world.humans["candidate"][humans].astype(np.int64)
-    new = humans[known < 0]
-    world.humans["candidate"][new] = world.candidates.append(len(new), human=new, line=line, closed=OPEN)
+    gone = known >= 0
+    gone[gone] = world.candidates["anonymised"][known[gone]] < OPEN
+    new = humans[(known < 0) | gone]
+    world.humans["candidate"][new] = world.candidates.append(
+        len(new), human=new, line=line, closed=OPEN, hired=0, anonymised=OPEN
+    )
     candidates = world.humans["candidate"][humans].astype(np.int64)
     world.candidates["line"][candidates] = line
     return candidates

@@ -30,6 +30,7 @@ def advance(world: World, date: dt.date) -> None:
 
 def _live_a_month(world: World) -> None:
     outreach.train_ambassadors(world)
+    applying.anonymise(world)
     applying.take_applications(world)
     service.leave_of_themselves(world)
     starting.lose_waiting(world)

@@ -27,6 +27,8 @@ class World:
         versions: every state a spell has had, by its first day.
         events: joining, leaving and rising in rank.
         declarations: declared ethnicity.
+        moves: homes that persons moved to.
+        seconds: second paid assignments beside a spell, the day they end being the first without them.
         boards: who stood before a promotion board, or could have.
         ambassadors: those of the Community Ambassador Programme.
         candidates, applications, outcomes: the applicant tracking system.
@@ -99,10 +101,19 @@ class World:
             person="int32", leaf="int8", migrated="int8", from_ats="int8", day="int32", recorded="int32"
         )
         self.boards = Columns(
-            person="int32", rank="int8", month="int32", applied="int8", exam="int8", outcome="int8", promoted="int32"
+            person="int32",
+            rank="int8",
+            month="int32",
+            temporary="int8",
+            applied="int8",
+            exam="int8",
+            outcome="int8",
+            promoted="int32",
         )
+        self.moves = Columns(person="int32", day="int32", district="int8")
+        self.seconds = Columns(spell="int32", day="int32", until="int32", unit="int16", band="int8", fte="int16")
         self.ambassadors = Columns(district="int8", kind="int8", trained="int32", until="int32")
-        self.candidates = Columns(human="int32", line="int8", closed="int32")
+        self.candidates = Columns(human="int32", line="int8", closed="int32", hired="int8", anonymised="int32")
         self.applications = Columns(
             candidate="int32",
             line="int8",
