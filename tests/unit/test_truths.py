@@ -224,8 +224,8 @@ FINDERS: dict[str, tuple[Finder, float]] = {
     "fitness_pass_by_sex": (fitness_by_sex, 0.96),
     "sift_pass_by_sex": (sift_by_sex, 1.06),
     "small_group_interview": (interview_of_the_few, 0.70),
-    "promotion_application_by_group": (board_applicants, 0.90),
-    "promotion_pass_by_group": (board_passes, 0.92),
+    "promotion_application_by_group": (board_applicants, 0.85),
+    "promotion_pass_by_group": (board_passes, 0.89),
     "resignation_by_group": (leaving, 1.30),
     "dismissal_by_group": (lambda world, z: leaving(world, z, "DIS", BLACK, (0, 40)), 2.10),
     "ambassador_programme": (programme, 1.30),
@@ -310,7 +310,7 @@ def test_four_fifths_can_fail_without_anything_to_be_told() -> None:
         if len(few) and few.mean() / most.mean() < 0.8:
             table = [[few.sum(), (~few).sum()], [most.sum(), (~most).sum()]]
             chances.append(float(fisher_exact(table).pvalue))
-    assert len(chances) >= 4, chances
+    assert len(chances) >= 3, chances
     assert sum(p > 0.05 for p in chances) >= len(chances) - 1, chances
 
 

@@ -53,10 +53,11 @@ def add_humans(
     tables, count = world.tables, len(births)
     sex = draws.spread(count, np.array([MILLION - women, women]))
     residents = t.in_force(tables.borough_residents, world.month)
-    weights = np.concatenate([residents, residents]) * 1000
+    ratios = np.full((len(t.SEXES) * len(t.FIVE), len(tables.boroughs)), 1000, dtype=np.int64)
     if external and tables.programme_days[0] <= world.first_day <= tables.programme_days[1]:
-        ratios = tables.effects.programme.reshape(-1, 1)
-        weights = weights // 1000 * np.where(tables.programme_districts[1:] > 0, ratios, 1000)
+        more = tables.effects.programme.reshape(-1, 1)
+        ratios = np.where(tables.programme_districts[1:] > 0, more, ratios)
+    weights = np.concatenate([residents, residents]) * ratios // 10  # rows stay below 2**31
     districts = draws.choose_by_row(weights, sex * len(t.FIVE) + five) + 1
     outsiders = draws.below(count, 1000) < outside
     return world.humans.append(
