@@ -517,6 +517,8 @@ def test_a_rejoiner_has_a_new_record_and_the_old_ni_number(tables: Tables) -> No
     records = numbers.value_counts()
     assert len(back) > 3
     assert (records[numbers[back]] >= 2).all()
+    warrants = people.drop_duplicates("person_id").groupby("national_insurance_number").person_number.nunique()
+    assert (warrants[numbers[back]] == records[numbers[back]]).all()
     others = numbers.drop(back)
     assert others.is_unique
 
@@ -527,6 +529,81 @@ def test_some_staff_are_also_specials(tables: Tables) -> None:
     assert both
     types = tables["hr_person"][tables["hr_person"].person_id.isin(both)]
     assert types.groupby("person_id").person_type.apply(set).apply({"EMP", "VOL"}.issubset).all()
+
+
+def test_hr_numbers_everyone_anew_when_its_system_changes(world: Any) -> None:
+    before, after = (
+        shown(world, night, since=since)
+        for night, since in ((dt.date(2018, 2, 4), BEGINNING), (dt.date(2018, 2, 5), dt.date(2018, 2, 4)))
+    )
+    old, new = before["hr_person"], after["hr_person"]
+    assert not set(old.person_id) & set(new.person_id)
+    assert set(old.national_insurance_number) <= set(new.national_insurance_number)
+    for name in ("hr_assignment", "hr_service_event", "hr_sensitive", "hr_training", "hr_promotion_board"):
+        assert set(after[name].person_id) <= set(new.person_id), name
+    declared = after["hr_sensitive"]
+    carried = declared.declared_ts < "2018-02-05"
+    assert (declared[carried].source == "MIGRATED").all()
+    assert set(before["hr_sensitive"].source) == {"SELF_SERVICE", "ATS", "MIGRATED"}
+    applications = after["ats_application"]
+    assert set(applications.person_id) - {""} <= set(new.person_id)
+    again = applications[applications.last_modified_ts == "2018-02-05T08:00:00+00:00"]
+    everything = before["ats_application"]
+    assert set(again.application_id) == set(everything[everything.person_id != ""].application_id)
+
+
+def test_the_unsuccessful_are_made_anonymous_after_a_year_and_keep_what_monitoring_needs(tables: Tables) -> None:
+    candidates, applications = tables["ats_candidate"], tables["ats_application"]
+    gone = candidates[candidates.anonymised_ts != ""]
+    assert len(gone) > 500
+    for column in ("full_name", "email", "phone", "date_of_birth"):
+        assert (gone[column] == "").all()
+    assert (gone.sex != "").all()
+    assert gone.home_postcode.str.fullmatch(r"ZX\d+ \dZZ").all()
+    assert (gone.last_modified_ts == gone.anonymised_ts).all()
+    theirs = applications[applications.candidate_id.isin(gone.candidate_id)]
+    assert not theirs.current_status.isin(["OPEN", "OFFERED", "STARTED"]).any()
+    ended = theirs.groupby("candidate_id").last_modified_ts.max().str[:10]
+    waited = pd.to_datetime(gone.set_index("candidate_id").anonymised_ts.str[:10]) - pd.to_datetime(ended)
+    assert (waited.dt.days == 365).all()
+    kept = applications[applications.current_status.isin(["REJECTED", "WITHDRAWN"])].groupby("candidate_id")
+    still = kept.last_modified_ts.max()
+    hired = set(applications[applications.current_status == "STARTED"].candidate_id)
+    open_now = set(applications[applications.current_status.isin(["OPEN", "OFFERED"])].candidate_id)
+    old = still[still < "2020-10-01"].index
+    assert not (set(old) - hired - open_now - set(gone.candidate_id))
+
+
+def test_a_second_paid_assignment_lies_within_the_first_and_may_bring_more_than_full_time(world: Any) -> None:
+    posts = shown(world, dt.date(2019, 2, 20))["hr_assignment"]
+    second = posts[posts.primary_flag == "N"]
+    assert set(second.workforce_group) <= {"STAFF", "PCSO"}
+    assert second.assignment_id.is_unique
+    assert not set(second.assignment_id) & set(posts[posts.primary_flag == "Y"].assignment_id)
+    first = posts[(posts.primary_flag == "Y") & (posts.assignment_status != "TERMINATED")]
+    both = second.merge(first, on=["person_id", "workforce_group"], suffixes=("", "_first"))
+    ends = both.groupby("assignment_id").agg(
+        end=("effective_end_date", "first"), last=("effective_end_date_first", "max")
+    )
+    assert len(ends) == len(second) > 0
+    assert (ends.end <= ends["last"]).all()
+    together = both.fte.astype(float) + both.fte_first.astype(float)
+    assert (together > 1).any()
+
+
+def test_people_move_home_and_staff_rise_in_band(tables: Tables) -> None:
+    people = tables["hr_person"].sort_values(["person_id", "person_type", "effective_start_date"])
+    periods = people.groupby(["person_id", "person_type"])
+    following = periods.effective_start_date.shift(-1)
+    inner = following.notna()
+    gap = pd.to_datetime(following[inner]) - pd.to_datetime(people.effective_end_date[inner])
+    assert (gap.dt.days == 1).all()
+    assert (periods.home_postcode.shift(-1)[inner] != people.home_postcode[inner]).mean() > 0.99
+    homes = people[people.person_type == "EMP"].groupby("person_id").home_postcode.nunique()
+    assert 0.05 < (homes > 1).mean() < 0.5
+    risen = tables["hr_assignment"].query("workforce_group == 'STAFF' and action_code == 'PROMO'")
+    assert len(risen) > 5
+    assert risen.band.str.fullmatch("[A-F]").all()
 
 
 def test_cadets_are_thirteen_to_seventeen(tables: Tables) -> None:
