@@ -114,6 +114,9 @@ def _simulation(command: Callable[..., argparse.ArgumentParser]) -> None:
         default=[],
         help="plant a kind of dirt, RATE in a million; its usual rate if left out; `usual` for every kind",
     )
+    deliver.add_argument(
+        "--without", metavar="TRUTH", action="append", default=[], help="leave out a planted truth, for a null variant"
+    )
     deliver.add_argument("--database", metavar="URL", help="also write the HR tables of the last night to PostgreSQL")
     action("compare", _simulate_compare, "hold a delivered night against published figures; 1 if any is missed")
     draw = action("draw", _simulate_draw, "draw strength, shares and funnel with the published points")
@@ -244,6 +247,7 @@ def _simulate_deliver(here: Settings, options: argparse.Namespace) -> None:
         scale=scale,
         seed=seed,
         dirt=_dirt(options.dirt),
+        without=frozenset(options.without),
         database=options.database,
     )
     _say(f"{len(folders)} deliveries in {time.monotonic() - started:.0f} s under {options.folder}")

@@ -10,6 +10,7 @@ from peel.simulate import people
 from peel.simulate import tables as t
 from peel.simulate.days import OPEN
 from peel.simulate.draws import MILLION, Draws, Ints
+from peel.simulate.outreach import sources
 from peel.simulate.stages import add_outcomes, go_through, stages_of, survival
 from peel.simulate.world import World
 
@@ -26,10 +27,12 @@ class Supply:
 
     Attributes:
         five: the share of each five-group among applicants, per million.
+        women: the share of women among them, per million.
         passing: the share of applicants who get an offer, per million.
     """
 
     five: Ints
+    women: int
     passing: int
 
 
@@ -37,10 +40,39 @@ def supply(world: World, line: int) -> Supply:
     """Applicants such that those who start are the mix that the tables want."""
     group = world.tables.lines[line].group
     mix = t.in_force(world.tables.mixes[group, "joiner", ""], world.month + world.tables.settings["lead_months"])
-    share = survival(stages_of(world, line))
-    applicants = mix.five * MILLION // np.maximum(share, 1)
+    share = np.maximum(survival(stages_of(world, line)), 1)
+    sexes = np.array([MILLION - mix.women, mix.women])
+    by_five = (share * sexes[:, None]).sum(axis=0) // MILLION
+    applicants = mix.five * MILLION // np.maximum(by_five, 1)
     five = applicants * MILLION // int(applicants.sum())
-    return Supply(five, int((five * share).sum()) // MILLION)
+    men, women = sexes * MILLION // np.maximum((share * five).sum(axis=1) // MILLION, 1)
+    passing = int((five * by_five).sum()) // MILLION
+    return Supply(five, int(women * MILLION // (men + women)), passing * _resident_enough(world, line) // 1000)
+
+
+def _resident_enough(world: World, line: int) -> int:
+    """The share of a line's applicants, per mille, whom the residency rule does not keep out."""
+    if line != OFF_EXT:
+        return 1000
+    rule = _rule_of(world, world.first_day)
+    if not rule.in_force:
+        return 1000
+    routes = t.in_force(world.tables.routes[line], world.month)
+    bound = 1000 - 1000 * int(routes[list(world.tables.exempt_routes)].sum()) // int(routes.sum())
+    outside = _outside_share(rule, world.tables.effects.deterred)
+    kept_out = (1000 - rule.lived_outside) * (1000 - rule.studied) // 1000
+    return 1000 - bound * outside // 1000 * kept_out // 1000
+
+
+def _rule_of(world: World, day: int) -> t.Residency:
+    (rule,) = (rule for rule in world.tables.residency if rule.from_day <= day <= rule.to_day)
+    return rule
+
+
+def _outside_share(rule: t.Residency, ratio: int) -> int:
+    """The share of applicants from outside London, per mille, their odds changed by a ratio per mille."""
+    outside = rule.outside_london * ratio
+    return 1000 * outside // (outside + (1000 - rule.outside_london) * 1000)
 
 
 def starts_share(world: World, line: int) -> int:
@@ -59,6 +91,15 @@ def take_applications(world: World) -> None:
             _apply_internally(world, draws, line, count, wanted)
         else:
             _apply_from_outside(world, draws, line, count, wanted)
+
+
+def anonymise(world: World) -> None:
+    """Take the identity of those whose last application ended without success long enough ago."""
+    candidates = world.candidates
+    due = candidates["closed"].astype(np.int64) + world.tables.settings["anonymised_after_days"]
+    gone = (due >= world.first_day) & (due <= world.last_day)
+    gone &= (candidates["hired"] == 0) & (candidates["anonymised"] == OPEN)
+    candidates["anonymised"][gone] = due[gone]
 
 
 def _how_many(world: World, line: int, wanted: Supply) -> int:
@@ -84,38 +125,38 @@ def _draw_routes(world: World, draws: Draws, line: int, count: int) -> Ints:
 def _apply_from_outside(world: World, draws: Draws, line: int, count: int, wanted: Supply) -> None:
     days = np.sort(world.random_days(draws, count))
     routes = _draw_routes(world, draws, line, count)
-    candidates = _new_or_former(world, draws, line, days, wanted)
+    candidates = _new_or_former(world, draws, line, days, routes, wanted)
     _enter(world, draws, line, candidates, routes, days)
 
 
-def _new_or_former(world: World, draws: Draws, line: int, days: Ints, wanted: Supply) -> Ints:
+def _new_or_former(world: World, draws: Draws, line: int, days: Ints, routes: Ints, wanted: Supply) -> Ints:
     """A candidate for each application: some were unsuccessful before, the others are new."""
     count, candidates = len(days), world.candidates
     settled = (candidates["line"] == line) & (
         candidates["closed"] + world.tables.settings["again_after_days"] < world.first_day
     )
-    settled &= world.humans["person"][candidates["human"]] < 0
+    settled &= (world.humans["person"][candidates["human"]] < 0) & (candidates["anonymised"] == OPEN)
     again = draws.sample(np.flatnonzero(settled), draws.portion(count, world.tables.lines[line].again))
     fresh = count - len(again)
-    humans = _outsiders(world, draws, line, days[len(again) :], wanted.five)
-    new = world.candidates.append(fresh, human=humans, line=line, closed=OPEN)
+    humans = _outsiders(world, draws, line, days[len(again) :], routes[len(again) :], wanted)
+    new = world.candidates.append(fresh, human=humans, line=line, closed=OPEN, hired=0, anonymised=OPEN)
     world.humans["candidate"][humans] = new
     return np.concatenate([again, new])
 
 
-def _outsiders(world: World, draws: Draws, line: int, days: Ints, five_shares: Ints) -> Ints:
+def _outsiders(world: World, draws: Draws, line: int, days: Ints, routes: Ints, wanted: Supply) -> Ints:
     group = world.tables.lines[line].group
-    five = draws.spread(len(days), five_shares)
-    women = t.in_force(
-        world.tables.mixes[group, "joiner", ""], world.month + world.tables.settings["lead_months"]
-    ).women
+    five = draws.spread(len(days), wanted.five)
     outside: Ints | int = world.tables.groups[group].outside_london
     if group == t.OFF:
+        exempt = np.isin(routes, list(world.tables.exempt_routes))
         outside = np.zeros(len(days), dtype=np.int64)
         for rule in world.tables.residency:
-            outside[(days >= rule.from_day) & (days <= rule.to_day)] = rule.outside_london
+            deterred = world.tables.effects.deterred if rule.in_force else 1000
+            share = np.where(exempt, rule.outside_london, _outside_share(rule, deterred))
+            outside = np.where((days >= rule.from_day) & (days <= rule.to_day), share, outside)
     births = people.draw_births(world, draws, group, days)
-    return people.add_humans(world, draws, births, five, women, outside)
+    return people.add_humans(world, draws, births, five, wanted.women, outside, external=line == OFF_EXT)
 
 
 def _apply_internally(world: World, draws: Draws, line: int, count: int, wanted: Supply) -> None:
@@ -126,7 +167,8 @@ def _apply_internally(world: World, draws: Draws, line: int, count: int, wanted:
     for name in ("TRF_IN", "SC2PC", "STAFF2PC"):
         number = int((routes == t.ROUTES.index(name)).sum())
         if name == "TRF_IN":
-            humans = _outsiders(world, draws, line, world.random_days(draws, number), wanted.five)
+            days = world.random_days(draws, number)
+            humans = _outsiders(world, draws, line, days, np.full(number, t.ROUTES.index(name)), wanted)
         else:
             humans = insiders(world, draws, _ROUTE_GROUPS[name], number, wanted.five)
         candidates.append(_as_candidates(world, line, humans))
@@ -166,10 +208,14 @@ def _may_apply(world: World, group: int) -> Ints:
 
 
 def _as_candidates(world: World, line: int, humans: Ints) -> Ints:
-    """The candidates that humans are, those who never applied becoming new ones."""
+    """The candidates that humans are; those who never applied, or whose record is anonymous, become new ones."""
     known = world.humans["candidate"][humans].astype(np.int64)
-    new = humans[known < 0]
-    world.humans["candidate"][new] = world.candidates.append(len(new), human=new, line=line, closed=OPEN)
+    gone = known >= 0
+    gone[gone] = world.candidates["anonymised"][known[gone]] < OPEN
+    new = humans[(known < 0) | gone]
+    world.humans["candidate"][new] = world.candidates.append(
+        len(new), human=new, line=line, closed=OPEN, hired=0, anonymised=OPEN
+    )
     candidates = world.humans["candidate"][humans].astype(np.int64)
     world.candidates["line"][candidates] = line
     return candidates
@@ -182,7 +228,7 @@ def _enter(world: World, draws: Draws, line: int, candidates: Ints, routes: Ints
         return
     registered = days - draws.below(count, world.tables.settings["registered_before_days"])
     basis, passes = _residency(world, draws, line, candidates, routes, registered, days)
-    source, referral = _sources(world, draws, line, count)
+    source, referral, ambassador = sources(world, draws, candidates, registered, external=line == OFF_EXT)
     applications = world.applications.append(
         count,
         candidate=candidates,
@@ -195,6 +241,7 @@ def _enter(world: World, draws: Draws, line: int, candidates: Ints, routes: Ints
         passes=passes,
         source=source,
         referral=referral,
+        ambassador=ambassador,
         reason=0,
         offer=OPEN,
         waiting=0,
@@ -207,13 +254,6 @@ def _enter(world: World, draws: Draws, line: int, candidates: Ints, routes: Ints
     world.candidates["closed"][candidates] = OPEN
     add_outcomes(world, draws, applications, _REG, t.PASS, days)
     go_through(world, line, applications)
-
-
-def _sources(world: World, draws: Draws, line: int, count: int) -> tuple[Ints, Ints]:
-    """How candidates came to apply, and the outreach event (by number) of those who were referred."""
-    source = draws.choose(count, world.tables.source_weights)
-    referred = world.tables.source_referred[source] > 0
-    return source, np.where(referred, 1 + draws.below(count, world.tables.settings["outreach_events_a_month"]), 0)
 
 
 def _residency(

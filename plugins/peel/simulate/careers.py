@@ -34,6 +34,9 @@ def live(world: World) -> None:
         transfer(world, group)
         go_absent(world, group)
         change_hours(world, group)
+        change_band(world, group)
+        take_second_assignment(world, group)
+        move_home(world, group)
     raise_temporarily(world)
     declare_anew(world)
 
@@ -111,32 +114,34 @@ def promote(world: World) -> None:
         waited = world.first_day - state["rank_since"][able].astype(np.int64)
         long_enough = world.tables.rank_years_below[rank] * YEAR_DAYS
         able = able[waited >= long_enough]
-        raised = draws.sample(able, vacant)
-        _hold_board(world, able, raised, _raise(world, draws, raised, rank), rank)
+        _hold_board(world, draws, able, vacant, rank)
 
 
-def _hold_board(world: World, able: Ints, raised: Ints, days: Ints, rank: int) -> None:
-    """Log a rank's promotion board of the month: who rose, who applied in vain, some who did not apply."""
-    draws, settings = world.draws(f"board {t.RANKS[rank]}"), world.tables.settings
-    vain = draws.portion(len(raised), settings["board_in_vain_per_mille"])
-    idle = draws.portion(len(raised), settings["board_idle_per_mille"])
-    others = np.setdiff1d(able, raised)
-    vain = min(vain, len(others))
-    listed = draws.sample(others, vain + idle)
-    applied = np.arange(len(listed)) < vain
+def _hold_board(world: World, draws: Draws, able: Ints, vacant: int, rank: int) -> None:
+    """Ask the eligible one by one whether they apply, and judge who does, until the vacancies are filled."""
+    settings, effects = world.tables.settings, world.tables.effects
+    able = draws.shuffled(able)
+    five = world.tables.leaf_five[world.humans["leaf"][world.spells["human"][able]]]
+    applied = draws.chance(len(able), settings["board_applies_per_mille"] * effects.board_applies[five])
+    passed = applied & draws.chance(len(able), settings["board_passes_per_mille"] * effects.board_passes[five])
+    asked = np.cumsum(passed) - passed < vacant
+    able, applied, passed = able[asked], applied[asked], passed[asked]
+    days = np.full(len(able), OPEN)
+    days[passed] = _raise(world, draws, able[passed], rank)
     examined = rank <= t.INS
-    failed = applied & examined & (draws.below(len(listed), 1000) < settings["exam_failed_per_mille"])
+    failed = applied & ~passed
+    failed &= examined & (draws.below(len(able), 1000) < settings["exam_failed_per_mille"])
     exam = np.where(failed, BOARD_FAIL, BOARD_PASS if examined else 0)
-    whole = np.full(len(raised), BOARD_PASS)
     world.boards.append(
-        len(raised) + len(listed),
-        person=world.spells["person"][np.concatenate([raised, listed])],
+        len(able),
+        person=world.spells["person"][able],
         rank=rank,
         month=world.month,
-        applied=np.concatenate([whole, applied]),
-        exam=np.concatenate([whole * examined, np.where(applied, exam, 0)]),
-        outcome=np.concatenate([whole, np.where(applied & ~failed, BOARD_FAIL, 0)]),
-        promoted=np.concatenate([days, np.full(len(listed), OPEN)]),
+        temporary=0,
+        applied=applied,
+        exam=np.where(applied, exam, 0),
+        outcome=np.where(passed, BOARD_PASS, np.where(applied & ~failed, BOARD_FAIL, 0)),
+        promoted=days,
     )
 
 
@@ -225,6 +230,64 @@ def change_hours(world: World, group: int) -> None:
     _record_some_day(world, draws, np.concatenate([fewer, more]), "FTE_CHG")
 
 
+def change_band(world: World, group: int) -> None:
+    """Let some rise to the next band; A is the highest."""
+    if not _known(world, "HIGHER_BAND", group):
+        return
+    draws, state = world.draws(f"bands {t.GROUPS[group]}"), world.spells
+    lowest = int(np.flatnonzero(world.tables.band_weights[group])[0])
+    serving = _at_work(world, group)
+    risen, _ = _befallen(world, draws, group, "HIGHER_BAND", serving[state["band"][serving] > lowest])
+    state["band"][risen] -= 1
+    _record_some_day(world, draws, risen, "PROMO")
+
+
+def take_second_assignment(world: World, group: int) -> None:
+    """Let some take a second paid assignment in their group beside the first, for some months."""
+    if not _known(world, "SECOND_ASSIGNMENT", group):
+        return
+    draws, state = world.draws(f"second assignments {t.GROUPS[group]}"), world.spells
+    serving = _at_work(world, group)
+    serving = serving[(state["join"][serving] < world.first_day) & (state["bound"][serving] == 0)]
+    held = world.seconds
+    busy = held["spell"][held["until"] > world.first_day]
+    taken, months = _befallen(world, draws, group, "SECOND_ASSIGNMENT", serving[~np.isin(serving, busy)])
+    days = world.random_days(draws, len(taken))
+    places = units.draw_places(draws, group, "transfer", len(taken))
+    # a unit that lasts: none of a borough whose command unit may end meanwhile
+    places = np.where(places < units.TERRITORIAL, places, state["place"][taken])
+    lasting = places < units.TERRITORIAL
+    taken, months, days, places = taken[lasting], months[lasting], days[lasting], places[lasting]
+    shares = world.tables.settings["second_assignment_fte"] + 100 * draws.below(len(taken), 3)
+    held.append(
+        len(taken),
+        spell=taken,
+        day=days,
+        until=days + 30 * months,
+        unit=world.units.at(places, days),
+        band=state["band"][taken],
+        fte=shares,
+    )
+
+
+def move_home(world: World, group: int) -> None:
+    """Let some move home: within London, into it or out of it."""
+    if not _known(world, "MOVE", group):
+        return
+    draws, state = world.draws(f"moves {t.GROUPS[group]}"), world.spells
+    serving = world.open_spells(group)
+    movers, _ = _befallen(world, draws, group, "MOVE", serving[state["join"][serving] < world.first_day])
+    persons, first = np.unique(state["person"][movers], return_index=True)
+    earlier = world.moves["person"][world.moves["day"] >= world.first_day]
+    fresh = ~np.isin(persons, earlier)
+    persons, human = persons[fresh], state["human"][movers[first[fresh]]].astype(np.int64)
+    residents = t.in_force(world.tables.borough_residents, world.month)
+    district = draws.choose_by_row(residents, world.tables.leaf_five[world.humans["leaf"][human]]) + 1
+    outside = draws.below(len(persons), 1000) < world.tables.groups[group].outside_london
+    days = world.random_days(draws, len(persons))
+    world.moves.append(len(persons), person=persons, day=days, district=np.where(outside, 0, district))
+
+
 def raise_temporarily(world: World) -> None:
     """Give some officers temporary or acting rank, one above their own."""
     draws, state = world.draws("temporary ranks"), world.spells
@@ -238,7 +301,28 @@ def raise_temporarily(world: World) -> None:
         state["rank"][raised] = state["held_rank"][raised] + 1
         state["basis"][raised] = basis
         state["temporary_until"][raised] = world.month + months
+        if basis == _TEMPORARY:
+            _hold_temporary_boards(world, draws, np.setdiff1d(able, raised), raised)
         _record_some_day(world, draws, raised, "TEMP_PROMO")
+
+
+def _hold_temporary_boards(world: World, draws: Draws, others: Ints, raised: Ints) -> None:
+    """Log the processes for temporary rank: who got it and some who did not; nobody is promoted by them."""
+    state = world.spells
+    vain = draws.sample(others, draws.portion(len(raised), world.tables.settings["temporary_in_vain_per_mille"]))
+    passed = np.concatenate([np.full(len(raised), BOARD_PASS), np.full(len(vain), BOARD_FAIL)])
+    rank = np.concatenate([state["held_rank"][raised], state["held_rank"][vain]]) + 1
+    world.boards.append(
+        len(passed),
+        person=state["person"][np.concatenate([raised, vain])],
+        rank=rank,
+        month=world.month,
+        temporary=1,
+        applied=1,
+        exam=0,
+        outcome=passed,
+        promoted=OPEN,
+    )
 
 
 def declare_anew(world: World) -> None:

@@ -61,8 +61,10 @@ class Draws:
         return self.shuffled(np.searchsorted(upper, points, side="right").astype(np.int64))
 
     def choose_by_row(self, weights: NDArray[Any], rows: Ints) -> Ints:
-        """Choose a column of the weight table (rows x columns) for each given row of it."""
+        """Choose a column of the weight table (rows x columns) for each given row of it, whose sum is below 2**31."""
         upper = np.cumsum(weights.astype(np.int64), axis=1)
+        if int(upper.max()) >= 2**31:
+            raise ValueError("weights of a row sum to 2**31 or more")
         drawn = self.below(len(rows), upper[rows, -1])
         return np.asarray((upper[rows] <= drawn[:, None]).sum(axis=1), dtype=np.int64)
 

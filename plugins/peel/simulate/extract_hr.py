@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ from peel.simulate.draws import Bools, Ints, scatter_below
 from peel.simulate.text import Table
 from peel.simulate.world import World
 
-FIRST_PERSON_ID = 100_001
 FIRST_ASSIGNMENT_ID = 500_001
+FIRST_SECOND_ASSIGNMENT_ID = 90_000_001
 FIRST_EVENT_ID = 1_000_001
 PERSON_TYPES = ("EMP", "VOL", "EX_EMP")
 _EMP, _VOL, _EX_EMP = range(3)
@@ -47,9 +48,24 @@ def tables(world: World, day: int) -> Iterator[tuple[str, Table]]:
     yield "hr_promotion_board", promotion_board(world, day)
 
 
-def person_ids(persons: NDArray[Any]) -> list[str]:
-    """The HR system's numbers of persons."""
-    return text.numbers(persons.astype(np.int64) + FIRST_PERSON_ID)
+@cache
+def _systems() -> tuple[tuple[int, int, int], ...]:
+    """First day, first number and step between numbers of each HR system, in order of days."""
+    return tuple(
+        (day_of(dt.date.fromisoformat(row["from_day"])), int(row["first_person_id"]), int(row["step"]))
+        for row in t.rows("hr_systems")
+    )
+
+
+def change_of_system() -> int:
+    """The day from which the present HR system numbers everyone anew and calls what it took over migrated."""
+    return _systems()[-1][0]
+
+
+def person_ids(persons: NDArray[Any], day: int) -> list[str]:
+    """The numbers of persons in the HR system of a day."""
+    _, first, step = [system for system in _systems() if system[0] <= day][-1]
+    return text.numbers(persons.astype(np.int64) * step + first)
 
 
 def _seconds(world: World, salt: str, keys: NDArray[Any]) -> Ints:
@@ -62,20 +78,22 @@ def person(world: World, day: int) -> Table:
     who, kind, start, end, since = (np.concatenate(parts) for parts in zip(*periods, strict=True))
     order = np.lexsort((kind, who))
     who, kind, start, end, since = (part[order] for part in (who, kind, start, end, since))
+    row, start, end, home = _split_at_moves(world, day, who, start, end)
+    who, kind, since = who[row], kind[row], since[row]
     human = world.persons["human"][who].astype(np.int64)
     cadet = _only_cadets(world, day)[who]
     service = since - world.persons["earlier_service"][who]
     births = world.humans["birth"][human]
     return {
-        "person_id": person_ids(who),
-        "person_number": identities.person_numbers(human),
+        "person_id": person_ids(who, day),
+        "person_number": _person_numbers(world, who),
         "full_name": identities.full_names(world, human),
         "national_insurance_number": identities.national_insurance_numbers(world, human),
         "email": identities.emails(world, human),
         "phone": identities.phones(world, human),
         "date_of_birth": text.days(births),
         "sex": text.codes(t.SEXES, world.humans["sex"][human]),
-        "home_postcode": identities.postcodes(world, human),
+        "home_postcode": identities.postcodes(world, human, home),
         "original_hire_date": text.days(world.persons["hired"][who], show=~cadet),
         "adjusted_service_date": text.days(service, show=~cadet),
         "person_type": text.codes(PERSON_TYPES, kind),
@@ -109,6 +127,39 @@ def _periods(world: World, day: int, kind: int) -> tuple[Ints, Ints, Ints, Ints,
     return persons, kinds, start[persons], end[persons], since[persons]
 
 
+def _split_at_moves(world: World, day: int, who: Ints, start: Ints, end: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Split periods where the person moved home.
+
+    Returns:
+        Of every part: the period it is of, its first and last day, and the latest move before it (-1 for none).
+    """
+    moves = world.moves
+    known = np.flatnonzero(moves["day"] <= day)
+    known = known[np.lexsort((moves["day"][known], moves["person"][known]))]
+    span = np.int64(OPEN + 2)
+    keys = moves["person"][known].astype(np.int64) * span + moves["day"][known]
+    before = np.searchsorted(keys, who * span + start, side="right")
+    within = np.searchsorted(keys, who * span + end, side="right") - before
+    parts = within + 1
+    row = np.repeat(np.arange(len(who)), parts)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)
+    latest = before[row] + place - 1
+    moved = np.append(moves["day"][known].astype(np.int64), OPEN)
+    first = np.where(place == 0, start[row], moved[latest])
+    last = np.where(place == within[row], end[row], moved[np.minimum(latest + 1, len(known))] - 1)
+    mine = latest >= np.searchsorted(keys, who * span, side="left")[row]
+    home = np.where(mine, np.append(known, -1)[latest], -1)
+    return row, first, last, home
+
+
+def _person_numbers(world: World, persons: Ints) -> list[str]:
+    """Warrant or pay numbers; who comes back gets a new one."""
+    human = world.persons["human"].astype(np.int64)
+    first = np.full(len(world.humans), len(human), dtype=np.int64)
+    np.minimum.at(first, human, np.arange(len(human)))
+    return identities.person_numbers(human[persons], persons, again=first[human[persons]] != persons)
+
+
 def _least(count: int, who: NDArray[Any], values: NDArray[Any]) -> Ints:
     least = np.full(count, OPEN, dtype=np.int64)
     np.minimum.at(least, who, values.astype(np.int64))
@@ -134,14 +185,14 @@ def assignment(world: World, day: int) -> Table:
     followed[:-1] = spell[1:] == spell[:-1]
     end = np.full(len(seen), OPEN, dtype=np.int64)
     end[:-1][followed[:-1]] = start[1:][followed[:-1]] - 1
-    who, human = world.spells["person"][spell], world.spells["human"][spell].astype(np.int64)
+    who = world.spells["person"][spell]
     position = np.arange(len(seen)) - np.searchsorted(spell, spell, side="left")
     fte, unit = log["fte"][seen], log["unit"][seen].astype(np.int64)
     group = world.spells["group"][spell]
-    return {
+    main: Table = {
         "assignment_id": text.numbers(spell + FIRST_ASSIGNMENT_ID),
-        "person_id": person_ids(who),
-        "assignment_number": _assignment_numbers(world, spell, human),
+        "person_id": person_ids(who, day),
+        "assignment_number": _assignment_numbers(world, spell),
         "primary_flag": ["Y"] * len(seen),
         "assignment_status": text.codes(t.STATUSES, log["status"][seen]),
         "workforce_group": text.codes(t.GROUPS, group),
@@ -163,9 +214,46 @@ def assignment(world: World, day: int) -> Table:
             np.where(followed, end + 1, start), _seconds(world, "assignment", spell * _VERSIONS + position)
         ),
     }
+    second = _second_assignments(world, day)
+    return {name: column + second[name] for name, column in main.items()}
 
 
-def _assignment_numbers(world: World, spell: Ints, human: Ints) -> list[str]:
+def _second_assignments(world: World, day: int) -> Table:
+    """One row per second paid assignment in the same workforce group; it ends with the first at the latest."""
+    log, spells = world.seconds, world.spells
+    seen = np.flatnonzero((log["day"] <= day) & (log["day"] < spells["leave"][log["spell"]]))
+    spell, start = log["spell"][seen].astype(np.int64), log["day"][seen].astype(np.int64)
+    end = np.minimum(log["until"][seen].astype(np.int64), spells["leave"][spell]) - 1
+    ended = end < day
+    who, unit, fte = spells["person"][spell].astype(np.int64), log["unit"][seen].astype(np.int64), log["fte"][seen]
+    group = spells["group"][spell].astype(np.int64)
+    count = len(seen)
+    return {
+        "assignment_id": text.numbers(seen + FIRST_SECOND_ASSIGNMENT_ID),
+        "person_id": person_ids(who, day),
+        "assignment_number": [f"{number}-S{n}" for number, n in zip(_person_numbers(world, who), seen, strict=True)],
+        "primary_flag": ["N"] * count,
+        "assignment_status": ["ACTIVE"] * count,
+        "workforce_group": text.codes(t.GROUPS, group),
+        "rank_code": [""] * count,
+        "substantive_rank_code": [""] * count,
+        "rank_basis": [""] * count,
+        "band": text.codes(world.tables.band_codes, log["band"][seen]),
+        "position_id": text.numbers(_posts(unit, group, log["band"][seen])),
+        "org_unit_id": text.numbers(unit),
+        "home_force": [""] * count,
+        "location_code": [f"SITE-{number}" for number in (unit * 3).tolist()],
+        "fte": text.thousandths(fte),
+        "hours_basis": ["PT"] * count,
+        "working_pattern": ["FLEX"] * count,
+        "effective_start_date": text.days(start),
+        "effective_end_date": text.days(np.where(ended, end, OPEN)),
+        "action_code": ["HIRE"] * count,
+        "last_update_ts": text.moments(np.where(ended, end + 1, start), _seconds(world, "second", seen)),
+    }
+
+
+def _assignment_numbers(world: World, spell: Ints) -> list[str]:
     """The person's number, with -2 and so on for further assignments of the same record."""
     person = world.spells["person"].astype(np.int64)
     order = np.argsort(person, kind="stable")
@@ -173,7 +261,7 @@ def _assignment_numbers(world: World, spell: Ints, human: Ints) -> list[str]:
     first = np.searchsorted(ordered, ordered, side="left")
     position = np.empty(len(person), dtype=np.int64)
     position[order] = np.arange(len(person)) - first
-    numbers = identities.person_numbers(human)
+    numbers = _person_numbers(world, person[spell])
     return [
         number if place == 0 else f"{number}-{place + 1}"
         for number, place in zip(numbers, position[spell].tolist(), strict=True)
@@ -186,6 +274,11 @@ def _positions(world: World, versions: Ints) -> Ints:
     group = world.spells["group"][log["spell"][versions]].astype(np.int64)
     role = np.where(group == t.OFF, log["rank"][versions], 10 * (group + 1) + log["band"][versions])
     return np.asarray(log["unit"][versions].astype(np.int64) * _ROLES_A_UNIT + role)
+
+
+def _posts(unit: Ints, group: Ints, band: NDArray[Any]) -> Ints:
+    """The posts of staff and the like by unit, group and band."""
+    return np.asarray(unit * _ROLES_A_UNIT + 10 * (group + 1) + band)
 
 
 def position(world: World, day: int) -> Table:
@@ -260,7 +353,7 @@ def training(world: World, day: int) -> Table:
     hours = np.array([int(course["hours_tenths"]) for course in courses])[which]
     outcome = np.where(missed, 3, np.where(failed, 1, np.where(assessed, 0, 2)))
     return {
-        "person_id": person_ids(spells["person"][who]),
+        "person_id": person_ids(spells["person"][who], day),
         "course_code": text.codes([course["course_code"] for course in courses], which),
         "event_date": text.days(when),
         "outcome": text.codes(_TRAINING_OUTCOMES, outcome),
@@ -277,10 +370,13 @@ def promotion_board(world: World, day: int) -> Table:
     month, rank, promoted = log["month"][seen].tolist(), log["rank"][seen].tolist(), log["promoted"][seen]
     risen = promoted <= day
     return {
-        "board_id": [f"{t.RANKS[r]}-{m // 12}-{m % 12 + 1:02d}" for r, m in zip(rank, month, strict=True)],
+        "board_id": [
+            f"{'T-' if n else ''}{t.RANKS[r]}-{m // 12}-{m % 12 + 1:02d}"
+            for r, m, n in zip(rank, month, log["temporary"][seen].tolist(), strict=True)
+        ],
         "rank_to": text.codes(t.RANKS, log["rank"][seen]),
-        "process_type": ["SUBSTANTIVE"] * len(seen),
-        "person_id": person_ids(log["person"][seen]),
+        "process_type": text.codes(("SUBSTANTIVE", "TEMPORARY"), log["temporary"][seen]),
+        "person_id": person_ids(log["person"][seen], day),
         "eligible_flag": ["Y"] * len(seen),
         "applied_flag": text.codes(("N", "Y"), log["applied"][seen]),
         "exam_outcome": text.codes(_BOARD_OUTCOMES, log["exam"][seen]),
@@ -316,7 +412,7 @@ def service_event(world: World, day: int) -> Table:
     seen = np.flatnonzero(log["day"] <= day)
     return {
         "event_id": text.numbers(seen + FIRST_EVENT_ID),
-        "person_id": person_ids(log["person"][seen]),
+        "person_id": person_ids(log["person"][seen], day),
         "event_type": text.codes(t.EVENTS, log["kind"][seen]),
         "workforce_group": text.codes(t.GROUPS, log["group"][seen]),
         "event_date": text.days(log["day"][seen]),
@@ -340,9 +436,10 @@ def sensitive(world: World, day: int) -> Table:
     migrated, seconds = log["migrated"][seen], _seconds(world, "declaration", seen)
     modern = text.codes((*world.tables.leaf_code_18, "NS"), leaf)
     former = text.codes((*world.tables.leaf_code_16, "NS"), leaf)
-    source = np.where(migrated > 0, 2, log["from_ats"][seen])
+    carried_over = (migrated > 0) | ((log["recorded"][seen] < change_of_system()) & (day >= change_of_system()))
+    source = np.where(carried_over, 2, log["from_ats"][seen])
     return {
-        "person_id": person_ids(who),
+        "person_id": person_ids(who, day),
         "attribute": ["ETHNICITY"] * len(seen),
         "value_code": [b if m else a for a, b, m in zip(modern, former, migrated.tolist(), strict=True)],
         "scheme": text.codes(_SCHEMES, migrated),

@@ -1,8 +1,9 @@
 """What the applicant tracking system has to tell since its last delivery: five tables of changes.
 
-A row is delivered when its source changed it: a candidate when they apply (again), an application
-with every outcome, an outcome once, a campaign when it opens or changes its process, the sources at
-first. Each row is as it stands at the end of the day.
+A row is delivered when its source changed it: a candidate when they apply (again) and when they are
+made anonymous, an application with every outcome and when HR numbers everyone anew, an outcome once, a
+campaign when it opens or changes its process, the sources at first. Each row is as it stands at the end
+of the day.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from peel.simulate import identities, text
 from peel.simulate import tables as t
 from peel.simulate.days import date_of, day_of, first_day, month_of
 from peel.simulate.draws import MILLION, Bools, Ints, scatter_below
-from peel.simulate.extract_hr import person_ids
+from peel.simulate.extract_hr import change_of_system, person_ids
 from peel.simulate.text import Table
 from peel.simulate.world import World
 
@@ -27,16 +28,23 @@ _STATUSES = ("OPEN", "REJECTED", "WITHDRAWN", "OFFERED", "STARTED")
 _OPEN, REJECTED, WITHDRAWN, OFFERED, _STARTED = range(5)
 _REG, _OFFER, _START = (t.STAGES.index(code) for code in ("REG", "OFFER", "START"))
 _SECOND_ATTEMPT = 16
+_IDENTIFYING = ("full_name", "email", "phone", "date_of_birth")
+_MONITORED = ("sex", "ethnicity_code", "ethnicity_scheme", "outside_london_flag")
 _KEYS_AN_APPLICATION = 32
 
 
 def tables(world: World, since: int, day: int) -> Iterator[tuple[str, Table]]:
     """The five tables with their names: what changed after day ``since`` up to and including ``day``."""
     changed = (world.outcomes["day"] > since) & (world.outcomes["day"] <= day)
-    applications = np.unique(world.outcomes["application"][changed]).astype(np.int64)
+    turn = change_of_system()
+    renumbered = (world.applications["start"] < turn) & (since < turn <= day)
+    touched = [world.outcomes["application"][changed], np.flatnonzero(renumbered)]
+    applications = np.unique(np.concatenate(touched)).astype(np.int64)
     applied = world.applications["day"]
     entered = np.flatnonzero((applied > since) & (applied <= day))
-    candidates = np.unique(world.applications["candidate"][entered]).astype(np.int64)
+    anonymised = world.candidates["anonymised"]
+    blanked = np.flatnonzero((anonymised > since) & (anonymised <= day))
+    candidates = np.union1d(world.applications["candidate"][entered], blanked).astype(np.int64)
     yield "ats_candidate", candidate(world, candidates, day)
     yield "ats_application", application(world, applications, day)
     yield "ats_stage_event", stage_event(world, np.flatnonzero(changed))
@@ -89,7 +97,9 @@ def candidate(world: World, candidates: Ints, day: int) -> Table:
     not_asked |= people["declares"][human] == 2
     leaf = np.where(people["declares"][human] == 0, people["leaf"][human], t.NOT_STATED)
     codes = text.codes((*world.tables.leaf_code_18, "NS"), leaf)
-    return {
+    when = world.candidates["anonymised"][candidates].astype(np.int64)
+    blank = when <= day
+    table = {
         "candidate_id": candidate_ids(world, candidates),
         "full_name": identities.full_names(world, human),
         "email": identities.emails(world, human),
@@ -102,9 +112,21 @@ def candidate(world: World, candidates: Ints, day: int) -> Table:
         "outside_london_flag": text.codes(("N", "Y"), (people["district"][human] == 0).astype(np.int64)),
         "consent_version": _consent(applications["day"][latest]),
         "created_ts": text.moments(applications["registered"][first], _registered_seconds(world, first)),
-        "anonymised_ts": [""] * len(candidates),
-        "last_modified_ts": text.moments(applications["day"][latest], _seconds(world, latest, _REG)),
+        "anonymised_ts": text.moments(when, np.zeros(len(when), dtype=np.int64), show=blank),
+        "last_modified_ts": text.moments(
+            np.where(blank, when, applications["day"][latest]), np.where(blank, 0, _seconds(world, latest, _REG))
+        ),
     }
+    for column in _IDENTIFYING:
+        table[column] = ["" if b else value for value, b in zip(table[column], blank.tolist(), strict=True)]
+    keeps = settings["anonymised_keeps_monitoring"]
+    for column in _MONITORED if not keeps else ():
+        table[column] = ["" if b else value for value, b in zip(table[column], blank.tolist(), strict=True)]
+    table["home_postcode"] = [
+        (f"{code[:-2]}ZZ" if keeps else "") if b else code
+        for code, b in zip(table["home_postcode"], blank.tolist(), strict=True)
+    ]
+    return table
 
 
 def _consent(days: NDArray[Any]) -> list[str]:
@@ -121,6 +143,8 @@ def application(world: World, applications: Ints, day: int) -> Table:
     line, month = state["line"][applications].astype(np.int64), state["month"][applications]
     group = np.array([item.group for item in world.tables.lines])[line]
     offered, started = state["offer"][applications] <= day, state["start"][applications] <= day
+    turn = change_of_system()
+    renumbered = (state["start"][applications] < turn) & (turn <= day)
     reason = np.where(status == WITHDRAWN, state["reason"][applications], 0)
     return {
         "application_id": text.uuids(state["id_high"][applications], state["id_low"][applications]),
@@ -136,7 +160,7 @@ def application(world: World, applications: Ints, day: int) -> Table:
         "lrc_basis": text.codes(t.RESIDENCY_BASES, state["basis"][applications]),
         "lrc_pass": text.codes(t.RESIDENCY_PASSES, state["passes"][applications]),
         "source_code": text.codes(world.tables.source_codes, state["source"][applications]),
-        "referral_event_id": _referrals(month, state["referral"][applications]),
+        "referral_event_id": _referrals(state["registered"][applications], state["referral"][applications]),
         "current_stage": text.codes(t.STAGES, furthest),
         "current_status": text.codes(_STATUSES, status),
         "withdrawn_reason": text.codes(t.WITHDRAWALS, reason),
@@ -144,9 +168,11 @@ def application(world: World, applications: Ints, day: int) -> Table:
         "start_date": text.days(state["start"][applications], show=started),
         "person_id": [
             number if known else ""
-            for number, known in zip(person_ids(state["person"][applications]), started.tolist(), strict=True)
+            for number, known in zip(person_ids(state["person"][applications], day), started.tolist(), strict=True)
         ],
-        "last_modified_ts": text.moments(changed_day, changed_second),
+        "last_modified_ts": text.moments(
+            np.where(renumbered, turn, changed_day), np.where(renumbered, 0, changed_second)
+        ),
     }
 
 
@@ -186,7 +212,9 @@ def _requisitions(line: Ints, month: NDArray[Any]) -> list[str]:
     return [f"R-{t.LINES[n]}-{m // 12}{m % 12 + 1:02d}" for n, m in zip(line.tolist(), month.tolist(), strict=True)]
 
 
-def _referrals(month: NDArray[Any], referral: NDArray[Any]) -> list[str]:
+def _referrals(registered: NDArray[Any], referral: NDArray[Any]) -> list[str]:
+    """Events by number and month, which is the one before interest was registered."""
+    month = registered.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) + 1970 * 12 - 1
     return [
         f"EV-{m // 12}{m % 12 + 1:02d}-{n:02d}" if n else ""
         for m, n in zip(month.tolist(), referral.tolist(), strict=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 
-from peel.simulate import applying, careers, service, starting
+from peel.simulate import applying, careers, outreach, service, starting
 from peel.simulate.days import month_of
 from peel.simulate.world import World
 
 
-def world_until(seed: int, scale: float, date: dt.date) -> World:
-    """The world of a seed and scale, simulated to the end of a date's month."""
-    world = World(seed, scale)
+def world_until(seed: int, scale: float, date: dt.date, without: frozenset[str] = frozenset()) -> World:
+    """The world of a seed and scale, without the planted effects named, simulated to the end of a date's month.
+
+    Raises:
+        PeelError: nothing is planted under one of the names.
+    """
+    world = World(seed, scale, without)
     service.open_stock(world)
     advance(world, date)
     return world
@@ -25,6 +29,8 @@ def advance(world: World, date: dt.date) -> None:
 
 
 def _live_a_month(world: World) -> None:
+    outreach.train_ambassadors(world)
+    applying.anonymise(world)
     applying.take_applications(world)
     service.leave_of_themselves(world)
     starting.lose_waiting(world)

@@ -9,7 +9,7 @@ from typing import Any
 
 from peel.errors import PeelError
 from peel.london import parse_business_date
-from peel.simulate import extract_hr, extract_recruitment
+from peel.simulate import extract_hr, extract_recruitment, truths
 from peel.simulate import tables as t
 from peel.simulate.database import write_database
 from peel.simulate.days import day_of, half_past_midnight_after, midnight_after
@@ -21,6 +21,7 @@ from peel.simulate.write import SEQUENCE, delivered, write_delivery
 FEEDS = ("hr", "recruitment")
 _CHAIN = ".simulated-force.json"
 """Kept beside the feeds: of which force (seed and scale) a chain of deliveries tells."""
+TRUTHS = "planted-truths.json"
 _BEGINNING = t.STOCK_DAY
 
 
@@ -32,6 +33,7 @@ def deliver(
     seed: int,
     since: dt.date | None,
     dirt: Rates | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> list[Path]:
     """Deliver one night: HR whole, recruitment as changes.
 
@@ -43,28 +45,36 @@ def deliver(
         since: business date of the previous recruitment delivery; None starts the chain.
         dirt: how many of a million rows each kind of dirt befalls, by name; none unless given. What is planted is
             written down in ``<target>/.dirt-ledger.csv``.
+        without: names of planted truths that the force lacks; what is true of it stands in
+            ``<target>/planted-truths.json``.
 
     Returns:
         The folders of this night, HR's and recruitment's. One that was there is left alone.
 
     Raises:
         PeelError: the date lies before the force's history or does not follow ``since``, the target
-            holds another force, the chain was started already, or dirt is unknown or its rate impossible.
+            holds another force, the chain was started already, dirt or a truth is unknown, or a rate impossible.
     """
-    rates = check_rates(dirt)
-    _check(target, business_date, scale, seed, since)
+    rates, lacking = check_rates(dirt), truths.check(without)
+    _check(target, business_date, _force(scale, seed, lacking), since)
     folders = [_folder(target, feed, business_date) for feed in FEEDS]
     if not all(delivered(folder) for folder in folders):
-        _deliver(world_kept(target, seed, scale, business_date), target, business_date, since, rates)
+        _deliver(world_kept(target, seed, scale, business_date, lacking), target, business_date, since, rates)
     return folders
 
 
 def deliver_missing(
-    target: Path, business_date: dt.date, *, scale: float, seed: int, dirt: Rates | None = None
+    target: Path,
+    business_date: dt.date,
+    *,
+    scale: float,
+    seed: int,
+    dirt: Rates | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> list[Path]:
     """Deliver a night and those missed between the last delivered one and it.
 
-    The first call ever starts the chain with the night given. Dirt is as for `deliver`.
+    The first call ever starts the chain with the night given. Dirt and truths are as for `deliver`.
 
     Returns:
         The folders of the nights delivered, oldest first; none when all were there.
@@ -72,15 +82,15 @@ def deliver_missing(
     Raises:
         PeelError: the night lies before the first delivered one, or as `deliver`.
     """
-    rates = check_rates(dirt)
-    last = previous_delivery(target)
+    rates, lacking = check_rates(dirt), truths.check(without)
+    force, last = _force(scale, seed, lacking), previous_delivery(target)
     if last is not None and business_date <= last:
         _check_follows_start(target, business_date)
-        _check_force(target, scale, seed)
+        _check_force(target, force)
         return []
     nights = [business_date] if last is None else _nights_between(last, business_date)
-    _check(target, nights[0], scale, seed, last)
-    world = world_kept(target, seed, scale, nights[-1])
+    _check(target, nights[0], force, last)
+    world = world_kept(target, seed, scale, nights[-1], lacking)
     written: list[Path] = []
     for night in nights:
         written += _deliver(world, target, night, last, rates)
@@ -96,6 +106,7 @@ def deliver_nights(
     scale: float,
     seed: int,
     dirt: Rates | None = None,
+    without: frozenset[str] = frozenset(),
     database: str | None = None,
 ) -> list[Path]:
     """Deliver every night from one to another that is not there yet.
@@ -107,6 +118,7 @@ def deliver_nights(
         scale: size of the force, 1 is the Met's.
         seed: which force.
         dirt: as for `deliver`.
+        without: as for `deliver`.
         database: URL of a PostgreSQL database that then holds the HR tables of the last night, dirt and all.
 
     Returns:
@@ -122,10 +134,10 @@ def deliver_nights(
     rates = check_rates(dirt)
     written: list[Path] = []
     if previous_delivery(target) is None:
-        written += deliver_missing(target, first, scale=scale, seed=seed, dirt=rates)
-    written += deliver_missing(target, until, scale=scale, seed=seed, dirt=rates)
+        written += deliver_missing(target, first, scale=scale, seed=seed, dirt=rates, without=without)
+    written += deliver_missing(target, until, scale=scale, seed=seed, dirt=rates, without=without)
     if database is not None:
-        world, day = world_kept(target, seed, scale, until), day_of(until)
+        world, day = world_kept(target, seed, scale, until, without), day_of(until)
         tables, _ = dirty("hr", extract_hr.tables(world, day), world, day, day, rates)
         write_database(database, until, tables)
     return written
@@ -162,8 +174,8 @@ def _check_size(scale: float) -> None:
         raise PeelError("the size of the simulated force lies above 0 and up to 1.", do="Give a SCALE such as 0.25.")
 
 
-def _check(target: Path, night: dt.date, scale: float, seed: int, since: dt.date | None) -> None:
-    _check_size(scale)
+def _check(target: Path, night: dt.date, force: dict[str, Any], since: dt.date | None) -> None:
+    _check_size(force["scale"])
     if day_of(night) <= _BEGINNING:
         raise PeelError(
             "the simulated force has no history before April 2012.",
@@ -176,7 +188,7 @@ def _check(target: Path, night: dt.date, scale: float, seed: int, since: dt.date
             delivery=f"{night}/{SEQUENCE}",
             do="Ask for a later business date.",
         )
-    _check_force(target, scale, seed)
+    _check_force(target, force)
     _check_follows_start(target, night)
     others = [earlier for earlier in _delivered_nights(target) if earlier != night]
     if since is None and others:
@@ -200,18 +212,18 @@ def _check_follows_start(target: Path, night: dt.date) -> None:
         )
 
 
-def _check_force(target: Path, scale: float, seed: int) -> None:
+def _check_force(target: Path, force: dict[str, Any]) -> None:
     """Deliveries of one chain must tell of one force."""
     chain = target / _CHAIN
-    if chain.is_file() and json.loads(chain.read_text(encoding="utf-8")) != _force(scale, seed):
+    if chain.is_file() and json.loads(chain.read_text(encoding="utf-8")) != force:
         raise PeelError(
             "the deliveries here tell of a force of another seed or scale.",
             do="Use the same PEEL_SEED and SCALE, or deliver into an empty folder.",
         )
 
 
-def _force(scale: float, seed: int) -> dict[str, float | int]:
-    return {"scale": scale, "seed": seed}
+def _force(scale: float, seed: int, without: frozenset[str]) -> dict[str, Any]:
+    return {"scale": scale, "seed": seed} | ({"without": sorted(without)} if without else {})
 
 
 def _deliver(world: World, target: Path, night: dt.date, since: dt.date | None, rates: Rates) -> list[Path]:
@@ -219,7 +231,10 @@ def _deliver(world: World, target: Path, night: dt.date, since: dt.date | None, 
     chain = target / _CHAIN
     if not chain.is_file():
         target.mkdir(parents=True, exist_ok=True)
-        chain.write_text(json.dumps(_force(world.asked_scale, world.seed)) + "\n", encoding="utf-8")
+        known = truths.document(world.seed, world.asked_scale, world.without)
+        (target / TRUTHS).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        force = _force(world.asked_scale, world.seed, world.without)
+        chain.write_text(json.dumps(force) + "\n", encoding="utf-8")
     written: list[Path] = []
     for feed in FEEDS:
         folder = _folder(target, feed, night)

@@ -33,7 +33,9 @@ def draw_stock_births(world: World, draws: Draws, group: int, service: Ints) -> 
     return stock
 
 
-def add_humans(world: World, draws: Draws, births: Ints, five: Ints, women: int, outside: int | Ints) -> Ints:
+def add_humans(
+    world: World, draws: Draws, births: Ints, five: Ints, women: int, outside: int | Ints, *, external: bool = False
+) -> Ints:
     """Add humans of the given births and five-groups.
 
     Args:
@@ -43,18 +45,25 @@ def add_humans(world: World, draws: Draws, births: Ints, five: Ints, women: int,
         five: positions in `tables.FIVE`.
         women: share of women per million.
         outside: share who live outside London, per mille; one for all or one each.
+        external: whether they apply from outside to be officers, as the ambassador programme wants.
 
     Returns:
         The humans' positions.
     """
     tables, count = world.tables, len(births)
+    sex = draws.spread(count, np.array([MILLION - women, women]))
     residents = t.in_force(tables.borough_residents, world.month)
-    districts = draws.choose_by_row(residents, five) + 1
+    ratios = np.full((len(t.SEXES) * len(t.FIVE), len(tables.boroughs)), 1000, dtype=np.int64)
+    if external and tables.programme_days[0] <= world.first_day <= tables.programme_days[1]:
+        more = tables.effects.programme.reshape(-1, 1)
+        ratios = np.where(tables.programme_districts[1:] > 0, more, ratios)
+    weights = np.concatenate([residents, residents]) * ratios // 10  # rows stay below 2**31
+    districts = draws.choose_by_row(weights, sex * len(t.FIVE) + five) + 1
     outsiders = draws.below(count, 1000) < outside
     return world.humans.append(
         count,
         birth=births,
-        sex=draws.spread(count, np.array([MILLION - women, women])),
+        sex=sex,
         leaf=draws.choose_by_row(tables.leaf_weights, five),
         district=np.where(outsiders, 0, districts),
         declares=draws.spread(count, tables.declared),

@@ -281,8 +281,10 @@ def _draw_reasons(world: World, draws: Draws, group: int, serving: Ints) -> Ints
     for row in tables.leaving.get(group, []):
         applies = _between(served, row.years) & _between(age, row.ages)
         rate = row.rate * t.in_force(tables.leaving_years.get((group, row.reason), [(0, 1000)]), world.month)
-        ratios = tables.leaving_ratios.get((group, row.reason))
-        rates = rate // 1000 if ratios is None else rate * ratios[five] // MILLION
+        ratio = np.full(len(serving), 1000, dtype=np.int64)
+        for years, ratios in tables.effects.leaving.get((group, row.reason), []):
+            ratio = np.where(_between(served, years), ratios[five], ratio)
+        rates = rate * ratio // MILLION
         before, reached = reached, reached + np.where(applies, rates, 0)
         reasons[(drawn >= before) & (drawn < reached)] = row.reason
     return reasons

@@ -10,6 +10,7 @@ import numpy as np
 from peel.simulate import tables as t
 from peel.simulate.days import OPEN, on_weekdays
 from peel.simulate.draws import MILLION, Bools, Draws, Ints
+from peel.simulate.outreach import was_referred
 from peel.simulate.world import World
 
 _ELIG, _OFFER = t.STAGES.index("ELIG"), t.STAGES.index("OFFER")
@@ -22,8 +23,8 @@ def stages_of(world: World, line: int) -> tuple[t.Stage, ...]:
 
 
 def survival(stages: tuple[t.Stage, ...]) -> Ints:
-    """The share of applicants who get an offer by five-group, per million."""
-    share = np.full(len(t.FIVE), MILLION, dtype=np.int64)
+    """The share of applicants who get an offer by sex and five-group, per million; not those referred."""
+    share = np.full((len(t.SEXES), len(t.FIVE)), MILLION, dtype=np.int64)
     for stage in stages:
         stay = MILLION - stage.withdraw - stage.no_show
         passed = np.minimum(stage.passes, MILLION)
@@ -78,17 +79,20 @@ def add_outcomes(
 def go_through(world: World, line: int, applications: Ints) -> None:
     """Draw the outcomes of all stages up to the offer; those who get one wait for a start."""
     count, state = len(applications), world.applications
-    five = _five_of(world, applications)
+    sex, five = _sex_and_five(world, applications)
     alive = np.full(count, True)
     entrants, base = alive.copy(), state["day"][applications].astype(np.int64)
     ready, closed = base.copy(), np.full(count, OPEN, dtype=np.int64)
     reason = np.zeros(count, dtype=np.int64)
     first_outcome = len(world.outcomes)
+    referred = was_referred(world, applications)
     for stage in stages_of(world, line):
         draws = world.draws(f"stage {t.LINES[line]} {t.STAGES[stage.code]}")
         if not stage.parallel:
             entrants, base = alive.copy(), ready.copy()
-        passed, day, ended = _take_stage(world, draws, stage, applications, five, entrants, base)
+        able = np.minimum(stage.passes[sex, five] * np.where(referred, stage.referred_passes, 1000) // 1000, MILLION)
+        withdraws = stage.withdraw * np.where(referred, stage.referred_withdraws, 1000) // 1000
+        passed, day, ended = _take_stage(world, draws, stage, applications, (able, withdraws), entrants, base)
         ready = np.maximum(ready, np.where(passed, day, 0))
         lost = entrants & ~passed
         alive &= ~lost
@@ -105,9 +109,10 @@ def go_through(world: World, line: int, applications: Ints) -> None:
     _bind(world, line, applications[alive])
 
 
-def _five_of(world: World, applications: Ints) -> Ints:
+def _sex_and_five(world: World, applications: Ints) -> tuple[Ints, Ints]:
     human = world.candidates["human"][world.applications["candidate"][applications]]
-    return np.asarray(world.tables.leaf_five[world.humans["leaf"][human]])
+    sex = world.humans["sex"][human].astype(np.int64)
+    return sex, np.asarray(world.tables.leaf_five[world.humans["leaf"][human]])
 
 
 def _take_stage(
@@ -115,20 +120,21 @@ def _take_stage(
     draws: Draws,
     stage: t.Stage,
     applications: Ints,
-    five: Ints,
+    rates: tuple[Ints, Ints],
     entrants: Bools,
     base: Ints,
 ) -> tuple[Bools, Ints, Ints]:
     """Draw one stage: who passed, the day it was settled, and the outcome that settled it.
 
-    All arrays are as long as ``applications``; what they hold for those who do not enter is idle.
+    The rates are those of passing and of withdrawing, per million. All arrays are as long as
+    ``applications``; what they hold for those who do not enter is idle.
     """
     outcome, day = np.full(len(applications), t.PASS), base.copy()
     who = np.flatnonzero(entrants)
-    entering, able = applications[who], stage.passes[five[who]]
+    entering, able = applications[who], rates[0][who]
     if stage.code == _ELIG:
         able = np.where(world.applications["passes"][entering] == t.RESIDENCY_PASSES.index("N"), 0, able)
-    outcome[who] = _first_outcome(draws, stage, able)
+    outcome[who] = _first_outcome(draws, rates[1][who], stage.no_show, able)
     day[who] = on_weekdays(base[who] + stage.days_from + draws.below(len(who), stage.days_spread))
     tries = np.full(len(applications), False)
     if stage.again:
@@ -136,7 +142,7 @@ def _take_stage(
     _add_marked(world, draws, stage, entering, outcome[who], day[who], again=tries[who])
     who = np.flatnonzero(tries)
     if len(who):
-        outcome[who] = np.where(draws.chance(len(who), stage.passes[five[who]]), t.PASS, t.FAIL)
+        outcome[who] = np.where(draws.chance(len(who), rates[0][who]), t.PASS, t.FAIL)
         day[who] = on_weekdays(
             day[who] + stage.again_days + draws.below(len(who), world.tables.settings["second_attempt_spread_days"])
         )
@@ -144,12 +150,12 @@ def _take_stage(
     return entrants & (outcome == t.PASS), day, outcome
 
 
-def _first_outcome(draws: Draws, stage: t.Stage, able: Ints) -> Ints:
-    """The outcomes of a first attempt, for given chances to pass per million."""
+def _first_outcome(draws: Draws, withdraws: Ints, no_show: int, able: Ints) -> Ints:
+    """The outcomes of a first attempt, for given chances to withdraw, not to come and to pass, per million."""
     stays = draws.below(len(able), MILLION)
     outcome = np.where(draws.chance(len(able), able), t.PASS, t.FAIL)
-    outcome = np.where(stays < stage.withdraw + stage.no_show, t.NO_SHOW, outcome)
-    return np.where(stays < stage.withdraw, t.WITHDRAWN, outcome)
+    outcome = np.where(stays < withdraws + no_show, t.NO_SHOW, outcome)
+    return np.where(stays < withdraws, t.WITHDRAWN, outcome)
 
 
 def _add_marked(

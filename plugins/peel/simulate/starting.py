@@ -109,6 +109,7 @@ def _start_from(world: World, line: int, need: int, turn: str = "first") -> int:
     state["spell"][chosen] = spells
     state["person"][chosen] = world.spells["person"][spells]
     world.candidates["closed"][state["candidate"][chosen]] = days
+    world.candidates["hired"][state["candidate"][chosen]] = 1
     add_outcomes(world, draws, chosen, _START, t.PASS, days)
     return len(chosen)
 

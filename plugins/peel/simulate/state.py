@@ -27,7 +27,7 @@ NAME = ".simulated-force.npz"
 _ABOUT = "about"
 
 
-def world_kept(folder: Path, seed: int, scale: float, date: dt.date) -> World:
+def world_kept(folder: Path, seed: int, scale: float, date: dt.date, without: frozenset[str] = frozenset()) -> World:
     """The world of a seed and scale, simulated to the end of a date's month or further, and kept for the next night.
 
     Args:
@@ -35,10 +35,11 @@ def world_kept(folder: Path, seed: int, scale: float, date: dt.date) -> World:
         seed: which force.
         scale: size of the force, 1 is the Met's.
         date: the night.
+        without: names of planted truths that the force lacks.
     """
-    world = _read(folder / NAME, seed, scale)
+    world = _read(folder / NAME, World(seed, scale, without))
     if world is None:
-        world = world_until(seed, scale, date)
+        world = world_until(seed, scale, date, without)
     elif world.month > month_of(date):
         return world
     else:
@@ -59,7 +60,12 @@ def _made_by() -> str:
 
 
 def _about(world: World) -> dict[str, object]:
-    return {"made_by": _made_by(), "seed": world.seed, "scale": world.asked_scale}
+    return {
+        "made_by": _made_by(),
+        "seed": world.seed,
+        "scale": world.asked_scale,
+        "without": sorted(world.without),
+    }
 
 
 def _logs(world: World) -> dict[str, Columns]:
@@ -81,9 +87,8 @@ def _write(path: Path, world: World) -> None:
     partial.replace(path)
 
 
-def _read(path: Path, seed: int, scale: float) -> World | None:
-    """The world that is kept, or None if there is none that can be gone on from."""
-    world = World(seed, scale)
+def _read(path: Path, world: World) -> World | None:
+    """A new world as it is kept, or None if nothing is kept that can be gone on from."""
     try:
         with np.load(path, allow_pickle=False) as kept:
             about = json.loads(kept[_ABOUT].tobytes())

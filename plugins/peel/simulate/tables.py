@@ -155,7 +155,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a recruitment process; rates per mille of those who reach it, times in days."""
+    """A stage of a recruitment process; rates per million of those who reach it, times in days.
+
+    `passes` is by sex and five-group; the rates of applicants who were referred differ by ratios per mille.
+    """
 
     code: int
     passes: Ints
@@ -167,6 +170,27 @@ class Stage:
     again: int
     again_days: int
     scored: bool
+    referred_passes: int = 1000
+    referred_withdraws: int = 1000
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Ratios, per mille, by which something is more or less frequent for some: `truths` plants them.
+
+    Attributes:
+        leaving: by workforce group and reason: spans of years of service and ratios by five-group.
+        board_applies: to apply to a promotion board, by five-group.
+        board_passes: to pass it, by five-group.
+        programme: to apply from a borough of the ambassador programme, by sex and five-group.
+        deterred: to apply from outside London under the residency rule.
+    """
+
+    leaving: dict[tuple[int, int], list[tuple[tuple[int, int], Ints]]]
+    board_applies: Ints
+    board_passes: Ints
+    programme: Ints
+    deterred: int
 
 
 @dataclass(frozen=True)
@@ -202,7 +226,7 @@ class Tables:
     band_weights: dict[int, Ints]
     leaving: dict[int, list[Leaving]]
     leaving_years: dict[tuple[int, int], Steps[int]]
-    leaving_ratios: dict[tuple[int, int], Ints]
+    effects: Effects
     careers: dict[tuple[str, int], list[Career]]
     part_time: Ints
     units: list[dict[str, str]]
@@ -220,6 +244,8 @@ class Tables:
     stages: dict[str, tuple[Stage, ...]]
     residency: tuple[Residency, ...]
     exempt_routes: frozenset[int]
+    programme_days: tuple[int, int]
+    programme_districts: Ints
     source_codes: tuple[str, ...]
     source_weights: Ints
     source_referred: Ints
@@ -311,11 +337,9 @@ def _leaving_years() -> dict[tuple[int, int], Steps[int]]:
     return {key: _collect(steps) for key, steps in found.items()}
 
 
-def _leaving_ratios() -> dict[tuple[int, int], Ints]:
-    return {
-        (GROUPS.index(row["group_code"]), REASONS.index(row["reason_code"])): _ints(row[name.lower()] for name in FIVE)
-        for row in rows("leaving_ratios")
-    }
+def _no_effects() -> Effects:
+    even = np.full((len(SEXES), len(FIVE)), 1000, dtype=np.int64)
+    return Effects(leaving={}, board_applies=even[0], board_passes=even[0], programme=even, deterred=1000)
 
 
 def _careers() -> dict[tuple[str, int], list[Career]]:
@@ -395,13 +419,11 @@ def _processes() -> dict[int, Steps[str]]:
 
 
 def _stages() -> dict[str, tuple[Stage, ...]]:
-    ratios = {row["stage_code"]: _ints(row[name.lower()] for name in FIVE) for row in rows("stage_ratios")}
-    even = _ints([1000] * len(FIVE))
     found: dict[str, list[tuple[int, Stage]]] = defaultdict(list)
     for row in rows("stages"):
         stage = Stage(
             code=STAGES.index(row["stage_code"]),
-            passes=int(row["pass"]) * ratios.get(row["stage_code"], even),
+            passes=np.full((len(SEXES), len(FIVE)), int(row["pass"]) * 1000, dtype=np.int64),
             withdraw=int(row["withdraw"]) * 1000,
             no_show=int(row["no_show"]) * 1000,
             days_from=int(row["days_from"]),
@@ -430,6 +452,19 @@ def _residency() -> tuple[Residency, ...]:
     )
 
 
+def _programme_days() -> tuple[int, int]:
+    """The first and the last day of the ambassador programme."""
+    (row,) = (row for row in rows("truths") if row["name"] == "ambassador_programme")
+    first, last = (day_of(dt.date.fromisoformat(row[name])) for name in ("from_day", "to_day"))
+    return first, last
+
+
+def _programme_districts(boroughs: list[dict[str, str]]) -> Ints:
+    """1 for the districts of the ambassador programme, by district; 0 is outside London."""
+    codes = {row["borough_code"] for row in rows("programme_boroughs")}
+    return _ints([0, *(row["borough_code"] in codes for row in boroughs)])
+
+
 def _withdrawals() -> Ints:
     """Weights of the reasons for withdrawing, by `WITHDRAWALS`."""
     weights = {row["reason"]: row["weight"] for row in rows("withdrawals")}
@@ -445,7 +480,7 @@ def _names() -> dict[str, tuple[str, ...]]:
 
 @cache
 def load() -> Tables:
-    """Read all parameters, once."""
+    """Read all parameters, once; no effect is planted yet."""
     ethnicity, ranks, bands = rows("ethnicity"), rows("ranks"), rows("bands")
     boroughs, sources = rows("boroughs"), rows("sources")
     leaf_five = _ints(FIVE.index(row["five_group"]) for row in ethnicity)
@@ -482,7 +517,7 @@ def load() -> Tables:
         band_weights=band_weights,
         leaving=_leaving(),
         leaving_years=_leaving_years(),
-        leaving_ratios=_leaving_ratios(),
+        effects=_no_effects(),
         careers=_careers(),
         part_time=_by_column("part_time", "fte_thousandths", "weight"),
         units=rows("units"),
@@ -500,6 +535,8 @@ def load() -> Tables:
         stages=_stages(),
         residency=_residency(),
         exempt_routes=frozenset(ROUTES.index(row["route"]) for row in rows("residency_exempt")),
+        programme_days=_programme_days(),
+        programme_districts=_programme_districts(boroughs),
         source_codes=tuple(row["source_code"] for row in sources),
         source_weights=_ints(row["weight"] for row in sources),
         source_referred=_ints(row["referred"] for row in sources),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from peel.simulate import tables as t
+from peel.simulate import truths
 from peel.simulate import units as places
 from peel.simulate.columns import Columns
 from peel.simulate.days import OPEN, days_in, first_day
@@ -16,25 +17,30 @@ from peel.simulate.draws import MILLION, Draws, Ints
 
 
 class World:
-    """A force of one seed and scale, simulated up to and including some month.
+    """A force of one seed and scale, without some of the planted effects, simulated up to some month.
 
     Attributes:
+        without: names of planted effects it lacks.
         humans: every human being: serving, served or applying.
         persons: HR records of humans; a rejoiner gets a new one.
         spells: one person's time in one workforce group, with its present state.
         versions: every state a spell has had, by its first day.
         events: joining, leaving and rising in rank.
         declarations: declared ethnicity.
+        moves: homes that persons moved to.
+        seconds: second paid assignments beside a spell, the day they end being the first without them.
         boards: who stood before a promotion board, or could have.
+        ambassadors: those of the Community Ambassador Programme.
         candidates, applications, outcomes: the applicant tracking system.
         leavers: leavers of recent months by group, for planning recruitment.
     """
 
-    def __init__(self, seed: int, scale: float) -> None:
+    def __init__(self, seed: int, scale: float, without: frozenset[str] = frozenset()) -> None:
+        self.without = truths.check(without)
         self.seed = seed
         self.asked_scale = scale
         self.scale = round(scale * MILLION)
-        self.tables = t.load()
+        self.tables = truths.planted(self.without)
         self.units = places.load()
         self.month = t.FIRST_MONTH
         self.leavers: dict[int, list[int]] = {group: [] for group in range(len(t.GROUPS))}
@@ -95,9 +101,19 @@ class World:
             person="int32", leaf="int8", migrated="int8", from_ats="int8", day="int32", recorded="int32"
         )
         self.boards = Columns(
-            person="int32", rank="int8", month="int32", applied="int8", exam="int8", outcome="int8", promoted="int32"
+            person="int32",
+            rank="int8",
+            month="int32",
+            temporary="int8",
+            applied="int8",
+            exam="int8",
+            outcome="int8",
+            promoted="int32",
         )
-        self.candidates = Columns(human="int32", line="int8", closed="int32")
+        self.moves = Columns(person="int32", day="int32", district="int8")
+        self.seconds = Columns(spell="int32", day="int32", until="int32", unit="int16", band="int8", fte="int16")
+        self.ambassadors = Columns(district="int8", kind="int8", trained="int32", until="int32")
+        self.candidates = Columns(human="int32", line="int8", closed="int32", hired="int8", anonymised="int32")
         self.applications = Columns(
             candidate="int32",
             line="int8",
@@ -109,6 +125,7 @@ class World:
             passes="int8",
             source="int8",
             referral="int32",
+            ambassador="int32",
             reason="int8",
             offer="int32",
             waiting="int8",
