@@ -223,3 +223,18 @@ def test_a_cell_with_any_value_is_read_or_refused_and_nothing_else(value: str, k
     odd = f'<table:table-cell office:value-type="{kind}" office:{name}="{value}"><text:p>x</text:p></table:table-cell>'
     with contextlib.suppress(UnreadableFile):
         rows(read(sheet(row("a"), row(odd))))
+
+
+def test_a_sheet_in_an_encoding_that_there_is_not_is_refused() -> None:
+    def renamed(data: bytes) -> bytes:
+        with zipfile.ZipFile(io.BytesIO(data)) as old:
+            parts = {name: old.read(name) for name in old.namelist()}
+        parts["content.xml"] = b'<?xml version="1.0" encoding="eeTF-8"?>' + parts["content.xml"].split(b"?>", 1)[-1]
+        made = io.BytesIO()
+        with zipfile.ZipFile(made, "w") as new:
+            for name, part in parts.items():
+                new.writestr(name, part)
+        return made.getvalue()
+
+    with pytest.raises(UnreadableFile):
+        rows(read(renamed(WHOLE)))

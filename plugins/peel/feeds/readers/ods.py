@@ -242,7 +242,10 @@ class _Cells:
         self._rows = self._repeats = self._columns = self._width = 0
 
     def feed(self, part: bytes) -> None:
-        self._parser.Parse(part, False)
+        try:
+            self._parser.Parse(part, False)
+        except LookupError:  # it names an encoding that there is not
+            raise _not_a_sheet() from None
 
     def _doctype(self, *_: object) -> None:
         raise _not_a_sheet()
