@@ -42,15 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="peel", description="The police beside the people.")
     parser.add_argument("--version", action="version", version=f"peel {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(
-        name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
-    ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
-        return added
-
+    command = _actions(parser, "COMMAND")
     up = command("up", _up, "start PostgreSQL and Airflow")
     up.add_argument("--no-airflow", action="store_true", help="PostgreSQL only")
     command("down", _down, "stop what `peel up` started")
@@ -81,22 +73,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_Run = Callable[[Settings, argparse.Namespace], int | None]
+
+
 class _Add(Protocol):
-    def __call__(
-        self, name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
-    ) -> argparse.ArgumentParser: ...
+    def __call__(self, name: str, run: _Run, text: str) -> argparse.ArgumentParser: ...
 
 
-def _simulation(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _actions(parser: argparse.ArgumentParser, metavar: str = "ACTION") -> _Add:
+    """A function that adds a command, or an action of one, with what it runs."""
+    commands = parser.add_subparsers(required=True, metavar=metavar)
+
+    def add(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    return add
+
+
+def _simulation(command: _Add) -> None:
     """The simulated force on its own, away from any installation."""
     simulate = command("simulate", _simulate_deliver, "have the simulated force deliver into a folder of its own")
-    actions = simulate.add_subparsers(required=True, metavar="ACTION")
+    add = _actions(simulate)
 
-    def action(
-        name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
-    ) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
+    def action(name: str, run: _Run, text: str) -> argparse.ArgumentParser:
+        added = add(name, run, text)
         added.add_argument("folder", type=Path, help="the folder of feeds")
         added.add_argument("--until", metavar="DATE", help="the last night; yesterday in London if left out")
         added.add_argument("--scale", type=float, help="size of the force, 1 is the Met's; SCALE if left out")
@@ -165,16 +167,7 @@ def _desk(command: _Add) -> None:
     rotate.add_argument("--close", action="store_true", help="end the overlap: the old landing key is gone for good")
     signed(rotate)
 
-    quarantine = command("quarantine", _quarantine_list, "see and settle rows that are held back")
-    actions = quarantine.add_subparsers(required=True, metavar="ACTION")
-
-    def action(
-        name: str, run: Callable[[Settings, argparse.Namespace], int | None], text: str
-    ) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=text, description=text)
-        added.set_defaults(run=run)
-        return added
-
+    action = _actions(command("quarantine", _quarantine_list, "see and settle rows that are held back"))
     listed = action("list", _quarantine_list, "rows held back, by table, delivery and rule")
     listed.add_argument("what", metavar="FEED|TABLE", nargs="?")
     listed.add_argument("--rule", help="such as listed_code, or sex:listed_code")

@@ -33,7 +33,7 @@ CROSSWALK_HEADER = ["kind", "token", "token_before"]
 _BLOCK = 3 << 19  # bytes read at a time
 with suppress(NotImplementedError):
     # Batches are made in one thread and let go in another: of Arrow's allocators this one gives back what is
-    # free, a quarter of the process's peak. Not every build has it.
+    # free, a tenth of the process's peak. Not every build has it.
     pa.set_memory_pool(pa.jemalloc_memory_pool())
 _PLAIN = pacsv.WriteOptions(include_header=False, quoting_style="none")
 

@@ -132,7 +132,7 @@ def run_suite(
 
 @cache
 def _great_expectations() -> Any:
-    """The library, out of the garbage collector's sight: half a million objects that stay while the process does."""
+    """The library, out of the garbage collector's sight: some 300,000 objects that stay as long."""
     import great_expectations
 
     gc.freeze()

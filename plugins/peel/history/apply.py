@@ -456,7 +456,7 @@ def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, de
         for name in ("version", "open"):
             schema = history.split(".")[0]
             run(f'drop index if exists {schema}."{contract.name}_{name}"')
-        run(f"truncate {history}")
+        run(f"truncate {history}")  # what is made in the transaction needs no write-ahead log where nothing copies it
         opened = run(f"{insert} {select} {fit}")
         for statement in index_statements(contract):
             run(statement)

@@ -44,8 +44,6 @@ class Compared:
         published: heads, FTE or percent.
         simulated: the same, of a force of full size.
         people: the number the simulated share is a share of; 0 for counts.
-        low: least value that passes.
-        high: greatest value that passes.
         verdict: ``within``, ``outside``, ``conflict`` (not held to it) or ``extrapolated``.
         reason: where the figure comes from, or why it is not held to it.
     """
@@ -59,8 +57,6 @@ class Compared:
     published: float
     simulated: float
     people: int
-    low: float
-    high: float
     verdict: str
     reason: str
 
@@ -149,56 +145,57 @@ class Force:
 
 def _shares_and_heads(force: Force, night: dt.date) -> Iterator[Compared]:
     for row in t.rows("published"):
-        first, day, group = row["from_day"], row["to_day"], row["group_code"]
-        if day > night.isoformat():
+        day, group, unit = dt.date.fromisoformat(row["to_day"]), row["group_code"], row["unit"]
+        if day > night:
             continue
-        published, measure = float(row["value"]), row["measure"]
-        if measure.startswith("joiner"):
-            people = force.starting(group, first, day)
-            known = night.isoformat()
+        people, published, measure = _people(force, row), float(row["value"]), row["measure"]
+        if unit == "percent":
+            known = night if measure.startswith("joiner") else day
+            chosen = int(force.of(measure.removeprefix("joiner_"), people, known.isoformat()).sum())
+            simulated = 100 * chosen / max(len(people), 1)
+            holds = _share_holds(row["denominator"], published, chosen, len(people))
         else:
-            holders = force.serving(group, day)
-            ranks = _RANKS.get(row["segment"], (row["segment"],))
-            people = (holders[holders.rank_code.isin(ranks)] if row["segment"] else holders).person_id
-            known = day
-        if row["unit"] == "percent":
-            chosen = int(force.of(measure.removeprefix("joiner_"), people, known).sum())
-            simulated, low, high = _share(row["denominator"], published, chosen, len(people))
-        else:
-            if measure == "minority":
-                people = people[force.of("minority_share", people, day)]
-            count = force.serving(group, day).fte.astype(float).sum() if row["unit"] == "fte" else people.nunique()
-            simulated = float(count) / force.scale
-            low, high = published * (1 - RELATIVE), published * (1 + RELATIVE)
-            if row["unit"] == "at_least":
-                low, high = published, float("inf")
-        held = "within" if low <= simulated <= high else "outside"
+            simulated = force.fte(group, day) if unit == "fte" else people.nunique() / force.scale
+            holds = simulated >= published if unit == "at_least" else _near(simulated, published)
         yield Compared(
             row["figure"],
             measure,
             group,
             row["segment"],
-            day,
+            row["to_day"],
             row["basis"],
             published,
             simulated,
-            len(people) if row["unit"] == "percent" else 0,
-            low,
-            high,
-            "conflict" if row["conflict"] else held,
+            len(people) if unit == "percent" else 0,
+            "conflict" if row["conflict"] else _verdict(holds),
             row["conflict"] or row["provenance"],
         )
 
 
-def _share(denominator: str, published: float, chosen: int, people: int) -> tuple[float, float, float]:
-    """The simulated share in percent, and between which values it passes."""
-    simulated = 100 * chosen / people if people else 0.0
+def _people(force: Force, row: dict[str, str]) -> pd.Series[str]:
+    """Whom a published figure is about."""
+    if row["measure"].startswith("joiner"):
+        return force.starting(row["group_code"], row["from_day"], row["to_day"])
+    holders = force.serving(row["group_code"], row["to_day"])
+    if row["segment"]:
+        holders = holders[holders.rank_code.isin(_RANKS.get(row["segment"], (row["segment"],)))]
+    people = holders.person_id
+    return people[force.of("minority_share", people, row["to_day"])] if row["measure"] == "minority" else people
+
+
+def _near(simulated: float, published: float) -> bool:
+    return abs(simulated - published) <= RELATIVE * published
+
+
+def _share_holds(denominator: str, published: float, chosen: int, people: int) -> bool:
     if denominator and int(denominator) >= FEW:
-        room = max(POINTS, RELATIVE * published)
-        return simulated, published - room, published + room
+        return abs(100 * chosen / max(people, 1) - published) <= max(POINTS, RELATIVE * published)
     low, high = wilson(chosen, people)
-    inside = low <= published <= high
-    return simulated, (simulated if inside else published), (simulated if inside else published)
+    return low <= published <= high
+
+
+def _verdict(holds: bool) -> str:
+    return "within" if holds else "outside"
 
 
 def _strengths(force: Force, night: dt.date) -> Iterator[Compared]:
@@ -206,26 +203,12 @@ def _strengths(force: Force, night: dt.date) -> Iterator[Compared]:
         day = last_day(*map(int, row["as_at"].split("-")))
         if day > night:
             continue
-        holders = force.serving(row["series"], day.isoformat())
-        found = float(holders.fte.astype(float).sum() if row["basis"] == "fte" else holders.person_id.nunique())
-        published, simulated = float(row["value"]), found / force.scale
-        low, high = published * (1 - RELATIVE), published * (1 + RELATIVE)
-        held = "within" if low <= simulated <= high else "outside"
-        yield Compared(
-            "",
-            "strength",
-            row["series"],
-            "",
-            day.isoformat(),
-            row["basis"],
-            published,
-            simulated,
-            0,
-            low,
-            high,
-            held if row["status"] == "published" else row["status"],
-            row["provenance"],
-        )
+        series, published = row["series"], float(row["value"])
+        heads = force.serving(series, day.isoformat()).person_id.nunique() / force.scale
+        simulated = force.fte(series, day) if row["basis"] == "fte" else heads
+        verdict = _verdict(_near(simulated, published)) if row["status"] == "published" else row["status"]
+        about = ("", "strength", series, "", day.isoformat(), row["basis"])
+        yield Compared(*about, published, simulated, 0, verdict, row["provenance"])
 
 
 def last_day(year: int, month: int) -> dt.date:

@@ -217,8 +217,8 @@ def _check_force(target: Path, force: dict[str, Any]) -> None:
     chain = target / _CHAIN
     if chain.is_file() and json.loads(chain.read_text(encoding="utf-8")) != force:
         raise PeelError(
-            "the deliveries here tell of a force of another seed or scale.",
-            do="Use the same PEEL_SEED and SCALE, or deliver into an empty folder.",
+            "the deliveries here tell of a force of another seed or scale, or of other planted truths.",
+            do="Use the same PEEL_SEED and SCALE and leave out the same truths, or deliver into an empty folder.",
         )
 
 
