@@ -161,8 +161,9 @@ def test_dirt_makes_no_row_change_overnight_that_would_not(world: World) -> None
     assert {key for key in dirty_changes - clean_changes if key in people} == set()
 
 
-def test_a_late_promotion_shows_in_no_table_before_its_day_and_in_all_after(world: World) -> None:
+def test_a_late_promotion_shows_in_no_table_before_its_day_and_in_all_after() -> None:
     name = "promotion_late"
+    world = world_until(SEED, 0.02, NIGHT)
     tables, entries = planted(world, "hr", {name: ALL})
     hidden = [entry.key for entry in entries if not entry.row]
     clean = extracted(world, "hr", day_of(NIGHT))
@@ -181,7 +182,7 @@ def test_a_late_promotion_shows_in_no_table_before_its_day_and_in_all_after(worl
         board = tables["hr_promotion_board"]
         assert (person, date) not in set(zip(board["person_id"], board["promoted_date"], strict=True))
     later_day = day_of(NIGHT) + 93
-    _, later = planted(world_until(SEED, SCALE, NIGHT + dt.timedelta(93)), "hr", {name: ALL}, later_day)
+    _, later = planted(world_until(SEED, 0.02, NIGHT + dt.timedelta(93)), "hr", {name: ALL}, later_day)
     assert set(hidden) <= {entry.key for entry in later if entry.row}
 
 

@@ -847,7 +847,7 @@ with tempfile.TemporaryDirectory() as folder:
         digest.update(file.name.encode() + file.read_bytes())
 print(digest.hexdigest())
 """
-GOLDEN = "ff150d025a276b0213315173c28502b84a3b863be64835323e2915522565c6ff"
+GOLDEN = "30b3c11dda0767753cc04bfb2ba3ced244adee5eed384966a20d583e2db402fb"
 
 
 @pytest.mark.parametrize("features", ["as they are", "none but the baseline's"])

@@ -218,12 +218,18 @@ def assignment(world: World, day: int) -> Table:
     return {name: column + second[name] for name, column in main.items()}
 
 
+def _seconds_seen(world: World, day: int) -> tuple[Ints, Ints]:
+    """The second assignments that began by a day, and the last day of each."""
+    log, leave = world.seconds, world.spells["leave"]
+    seen = np.flatnonzero((log["day"] <= day) & (log["day"] < leave[log["spell"]]))
+    return seen, np.minimum(log["until"][seen].astype(np.int64), leave[log["spell"][seen]]) - 1
+
+
 def _second_assignments(world: World, day: int) -> Table:
     """One row per second paid assignment in the same workforce group; it ends with the first at the latest."""
     log, spells = world.seconds, world.spells
-    seen = np.flatnonzero((log["day"] <= day) & (log["day"] < spells["leave"][log["spell"]]))
+    seen, end = _seconds_seen(world, day)
     spell, start = log["spell"][seen].astype(np.int64), log["day"][seen].astype(np.int64)
-    end = np.minimum(log["until"][seen].astype(np.int64), spells["leave"][spell]) - 1
     ended = end < day
     who, unit, fte = spells["person"][spell].astype(np.int64), log["unit"][seen].astype(np.int64), log["fte"][seen]
     group = spells["group"][spell].astype(np.int64)
@@ -239,7 +245,7 @@ def _second_assignments(world: World, day: int) -> Table:
         "substantive_rank_code": [""] * count,
         "rank_basis": [""] * count,
         "band": text.codes(world.tables.band_codes, log["band"][seen]),
-        "position_id": text.numbers(_posts(unit, group, log["band"][seen])),
+        "position_id": text.numbers(_second_posts(world, seen)),
         "org_unit_id": text.numbers(unit),
         "home_force": [""] * count,
         "location_code": [f"SITE-{number}" for number in (unit * 3).tolist()],
@@ -276,18 +282,22 @@ def _positions(world: World, versions: Ints) -> Ints:
     return np.asarray(log["unit"][versions].astype(np.int64) * _ROLES_A_UNIT + role)
 
 
-def _posts(unit: Ints, group: Ints, band: NDArray[Any]) -> Ints:
-    """The posts of staff and the like by unit, group and band."""
-    return np.asarray(unit * _ROLES_A_UNIT + 10 * (group + 1) + band)
+def _second_posts(world: World, seconds: Ints) -> Ints:
+    """The post of each second assignment, which only those without a rank have."""
+    log = world.seconds
+    group = world.spells["group"][log["spell"][seconds]].astype(np.int64)
+    return np.asarray(log["unit"][seconds].astype(np.int64) * _ROLES_A_UNIT + 10 * (group + 1) + log["band"][seconds])
 
 
 def position(world: World, day: int) -> Table:
     """One row per post ever filled, with the establishment set on 1 April of the budget year."""
-    log = world.versions
+    log, others = world.versions, world.seconds
     seen = np.flatnonzero(log["day"] <= day)
-    number, which = np.unique(_positions(world, seen), return_inverse=True)
+    beside, last_day = _seconds_seen(world, day)
+    filled_by = np.concatenate([_positions(world, seen), _second_posts(world, beside)])
+    number, which = np.unique(filled_by, return_inverse=True)
     first = np.full(len(number), OPEN, dtype=np.int64)
-    np.minimum.at(first, which, log["day"][seen].astype(np.int64))
+    np.minimum.at(first, which, np.concatenate([log["day"][seen], others["day"][beside]]).astype(np.int64))
     today = date_of(day)
     year = today.year - (today.month < 4)
     april = day_of(dt.date(year, 4, 1))
@@ -299,6 +309,8 @@ def position(world: World, day: int) -> Table:
     then = then[t.STATUSES.index("TERMINATED") != log["status"][then]]
     filled = np.zeros(len(number), dtype=np.int64)
     np.add.at(filled, np.searchsorted(number, _positions(world, then)), log["fte"][then].astype(np.int64))
+    held = beside[(others["day"][beside] <= april) & (last_day >= april)]
+    np.add.at(filled, np.searchsorted(number, _second_posts(world, held)), others["fte"][held].astype(np.int64))
     above = 1000 + world.tables.settings["posts_above_strength_per_mille"]
     established = -(-filled * above // 1_000_000)  # whole posts, rounded up
     established = np.where(first > april, 1, established)

@@ -29,7 +29,8 @@ _OPEN, REJECTED, WITHDRAWN, OFFERED, _STARTED = range(5)
 _REG, _OFFER, _START = (t.STAGES.index(code) for code in ("REG", "OFFER", "START"))
 _SECOND_ATTEMPT = 16
 _IDENTIFYING = ("full_name", "email", "phone", "date_of_birth")
-_MONITORED = ("sex", "ethnicity_code", "ethnicity_scheme", "outside_london_flag")
+MONITORED = ("sex", "ethnicity_code", "ethnicity_scheme", "outside_london_flag")
+"""Columns of a candidate that serve to monitor equality, beside the sector of the home."""
 _KEYS_AN_APPLICATION = 32
 
 
@@ -58,10 +59,11 @@ def _seconds(world: World, applications: Ints, stage: Ints | int, attempt: Ints 
     return scatter_below(world.seed, "outcome", keys, text.WORKING_SECONDS)
 
 
-def _registered_seconds(world: World, applications: Ints) -> Ints:
-    """A second of the day before the one at which the application was made."""
+def registered(world: World, applications: Ints) -> list[str]:
+    """When interest was registered, in UTC: before the second of the day at which the application was made."""
     applied = _seconds(world, applications, _REG)
-    return applied * scatter_below(world.seed, "registered", applications, 1000) // 1000
+    seconds = applied * scatter_below(world.seed, "registered", applications, 1000) // 1000
+    return text.moments(world.applications["registered"][applications], seconds)
 
 
 def candidate_ids(world: World, candidates: Ints) -> list[str]:
@@ -111,7 +113,7 @@ def candidate(world: World, candidates: Ints, day: int) -> Table:
         "home_postcode": identities.postcodes(world, human),
         "outside_london_flag": text.codes(("N", "Y"), (people["district"][human] == 0).astype(np.int64)),
         "consent_version": _consent(applications["day"][latest]),
-        "created_ts": text.moments(applications["registered"][first], _registered_seconds(world, first)),
+        "created_ts": registered(world, first),
         "anonymised_ts": text.moments(when, np.zeros(len(when), dtype=np.int64), show=blank),
         "last_modified_ts": text.moments(
             np.where(blank, when, applications["day"][latest]), np.where(blank, 0, _seconds(world, latest, _REG))
@@ -120,7 +122,7 @@ def candidate(world: World, candidates: Ints, day: int) -> Table:
     for column in _IDENTIFYING:
         table[column] = ["" if b else value for value, b in zip(table[column], blank.tolist(), strict=True)]
     keeps = settings["anonymised_keeps_monitoring"]
-    for column in _MONITORED if not keeps else ():
+    for column in MONITORED if not keeps else ():
         table[column] = ["" if b else value for value, b in zip(table[column], blank.tolist(), strict=True)]
     table["home_postcode"] = [
         (f"{code[:-2]}ZZ" if keeps else "") if b else code
@@ -153,9 +155,7 @@ def application(world: World, applications: Ints, day: int) -> Table:
         "requisition_id": _requisitions(line, month),
         "workforce_group": text.codes(t.GROUPS, group),
         "entry_route": text.codes(t.ROUTES, state["route"][applications]),
-        "registered_interest_ts": text.moments(
-            state["registered"][applications], _registered_seconds(world, applications)
-        ),
+        "registered_interest_ts": registered(world, applications),
         "applied_ts": text.moments(state["day"][applications], _seconds(world, applications, _REG)),
         "lrc_basis": text.codes(t.RESIDENCY_BASES, state["basis"][applications]),
         "lrc_pass": text.codes(t.RESIDENCY_PASSES, state["passes"][applications]),

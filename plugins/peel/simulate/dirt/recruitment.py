@@ -21,8 +21,6 @@ Planter = Callable[[Sheet, str], None]
 
 OVERTURNED_AFTER = 30
 """Days after which an appeal is decided."""
-PURGED_AFTER = 365
-"""Days after an unsuccessful end at which a candidate is made anonymous."""
 ANNOUNCED_AFTER = (0, 7, 14)
 """Days after the offer on which a start date is told, each time another."""
 _ANOTHER_GROUP = {"W": "M9", "M": "A9", "A": "B9", "B": "O9", "O": "W9"}
@@ -57,47 +55,30 @@ def _is_told(sheet: Sheet, day: int) -> bool:
 
 
 def candidate_twice(sheet: Sheet, name: str) -> None:
-    """Second applications made under a new registration with the same address, telephone and date of birth."""
+    """Second applications made under a new registration with the same address, telephone and date of birth.
+
+    The new registration is told whenever the former is: it is made anonymous with it.
+    """
     state, applications = sheet.world.applications, sheet["ats_application"]
     seen = np.flatnonzero(state["day"] <= sheet.day)
-    again = seen[extract.first_applications(sheet.world)[state["candidate"][seen]] != seen]
+    again = _befallen(sheet, name, seen[extract.first_applications(sheet.world)[state["candidate"][seen]] != seen])
     rows, candidates = sheet.groups("ats_application", "application_id"), sheet.groups("ats_candidate", "candidate_id")
-    for position in _befallen(sheet, name, again).tolist():
-        (number,) = _application_ids(sheet, np.array([position]))
+    registered = extract.registered(sheet.world, again)
+    former = extract.candidate_ids(sheet.world, state["candidate"][again].astype(np.int64))
+    for number, first, created in zip(_application_ids(sheet, again), former, registered, strict=True):
+        new = number_of(name, number)
         for row in rows.get(number, ()):
-            former, new = applications["candidate_id"][row], number_of(name, number)
             sheet.plant(name, "ats_application", row, candidate_id=new)
-            if _is_told(sheet, int(state["day"][position])):
-                created = applications["registered_interest_ts"][row]
-                sheet.copy("ats_candidate", candidates[former][0], candidate_id=new, created_ts=created)
+        for row in candidates.get(first, ()):
+            sheet.copy("ats_candidate", row, candidate_id=new, created_ts=created)
 
 
 def purged(sheet: Sheet, name: str) -> None:
-    """Candidates made anonymous a year after their last application ended without success."""
-    world = sheet.world
-    latest = extract.latest_applications(world, sheet.day)
-    candidates = np.flatnonzero(latest >= 0)
-    numbers = extract.candidate_ids(world, candidates)
-    hit = np.array(sheet.befalls(name, numbers), dtype=np.bool_)
-    candidates = candidates[hit]
-    applications = latest[candidates]
-    order = np.argsort(applications)
-    candidates, applications = candidates[order], applications[order]
-    _, status, (changed, _) = extract.standing(world, applications, sheet.day)
-    ended = (status == extract.REJECTED) | (status == extract.WITHDRAWN)
-    due = changed + PURGED_AFTER
-    chosen = np.flatnonzero(ended & (due > sheet.since) & (due <= sheet.day))
-    blank = ("full_name", "email", "phone", "date_of_birth", "sex", "ethnicity_code", "ethnicity_scheme")
-    rows = sheet.groups("ats_candidate", "candidate_id")
-    told = _rows_of(extract.candidate(world, candidates[chosen], sheet.day))
-    for one, day in zip(told, due[chosen].tolist(), strict=True):
-        one |= dict.fromkeys((*blank, "home_postcode", "outside_london_flag"), "")
-        one |= {"anonymised_ts": _moment(day), "last_modified_ts": _moment(day)}
-        there = rows.get(one["candidate_id"], [])
-        if there:
-            sheet.plant(name, "ats_candidate", there[0], **one)
-        else:
-            sheet.plant(name, "ats_candidate", sheet.add("ats_candidate", one))
+    """Candidates of whom nothing is kept once they are made anonymous, not even what is kept to monitor equality."""
+    table = sheet["ats_candidate"]
+    rows = [row for row in sheet.rows("ats_candidate") if table["anonymised_ts"][row]]
+    for row in sheet.chosen(name, "ats_candidate", rows):
+        sheet.plant(name, "ats_candidate", row, **dict.fromkeys((*extract.MONITORED, "home_postcode"), ""))
 
 
 def overturned(sheet: Sheet, name: str) -> None:
