@@ -56,9 +56,12 @@ class Draws:
         the same make-up as a large one.
         """
         upper = np.cumsum(weights.astype(np.int64))
-        whole = int(upper[-1])
-        points = (np.arange(count, dtype=np.int64) * whole + self.below(count, whole)) // max(count, 1)
-        return self.shuffled(np.searchsorted(upper, points, side="right").astype(np.int64))
+        return np.searchsorted(upper, self.evenly(count, int(upper[-1])), side="right").astype(np.int64)
+
+    def evenly(self, count: int, limit: int) -> Ints:
+        """Draw as `below` does, one number in each of ``count`` equal parts of the range, in a random order."""
+        points = (np.arange(count, dtype=np.int64) * limit + self.below(count, limit)) // max(count, 1)
+        return self.shuffled(points)
 
     def choose_by_row(self, weights: NDArray[Any], rows: Ints) -> Ints:
         """Choose a column of the weight table (rows x columns) for each given row of it, whose sum is below 2**31."""

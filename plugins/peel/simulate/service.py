@@ -270,12 +270,12 @@ def leave_of_themselves(world: World) -> None:
 
 
 def _draw_reasons(world: World, draws: Draws, group: int, serving: Ints) -> Ints:
-    """For each spell a leaving reason, or 0 for staying this month."""
+    """For each spell a leaving reason, or 0 for staying this month; as many leave as are due."""
     tables, humans = world.tables, world.spells["human"][serving]
     served = (world.first_day - world.spells["service"][serving].astype(np.int64)) // YEAR_DAYS
     age = people.age_in_years(world.humans["birth"][humans], world.first_day)
     five = tables.leaf_five[world.humans["leaf"][humans]]
-    drawn = draws.below(len(serving), MILLION)
+    drawn = draws.evenly(len(serving), MILLION)
     reached = np.zeros(len(serving), dtype=np.int64)
     reasons = np.zeros(len(serving), dtype=np.int64)
     for row in tables.leaving.get(group, []):
@@ -327,7 +327,7 @@ def rejoin(world: World) -> None:
     """Let some officers who resigned or transferred some years ago come back."""
     draws, settings = world.draws("rejoiners"), world.tables.settings
     state = world.spells
-    wanted = int(draws.chance(len(world.open_spells(t.OFF)), world.tables.groups[t.OFF].rejoin).sum())
+    wanted = int((draws.evenly(len(world.open_spells(t.OFF)), MILLION) < world.tables.groups[t.OFF].rejoin).sum())
     away = world.first_day - state["leave"].astype(np.int64)
     latest = world.humans["person"][state["human"]] == state["person"]
     young = people.age_in_years(world.humans["birth"][state["human"]], world.first_day) < settings["rejoin_oldest"]

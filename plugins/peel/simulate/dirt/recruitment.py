@@ -59,7 +59,7 @@ def candidate_twice(sheet: Sheet, name: str) -> None:
 
     The new registration is told whenever the former is: it is made anonymous with it.
     """
-    state, applications = sheet.world.applications, sheet["ats_application"]
+    state = sheet.world.applications
     seen = np.flatnonzero(state["day"] <= sheet.day)
     again = _befallen(sheet, name, seen[extract.first_applications(sheet.world)[state["candidate"][seen]] != seen])
     rows, candidates = sheet.groups("ats_application", "application_id"), sheet.groups("ats_candidate", "candidate_id")
