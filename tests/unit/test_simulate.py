@@ -847,7 +847,7 @@ with tempfile.TemporaryDirectory() as folder:
         digest.update(file.name.encode() + file.read_bytes())
 print(digest.hexdigest())
 """
-GOLDEN = "30b3c11dda0767753cc04bfb2ba3ced244adee5eed384966a20d583e2db402fb"
+GOLDEN = "e17757590887da1a5358afe72aa8f7fb52495763d1c3825bea45befedf1de009"
 
 
 @pytest.mark.parametrize("features", ["as they are", "none but the baseline's"])

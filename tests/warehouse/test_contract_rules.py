@@ -196,6 +196,7 @@ def candidate(n: int) -> Cluster:
                 "lrc_basis": "LIVED",
                 "lrc_pass": "",
                 "source_code": f"S-{n}",
+                "referral_ambassador_id": "",
                 "referral_event_id": "",
                 "current_stage": "OFFER",
                 "current_status": "OFFERED",

@@ -160,6 +160,9 @@ def application(world: World, applications: Ints, day: int) -> Table:
         "lrc_basis": text.codes(t.RESIDENCY_BASES, state["basis"][applications]),
         "lrc_pass": text.codes(t.RESIDENCY_PASSES, state["passes"][applications]),
         "source_code": text.codes(world.tables.source_codes, state["source"][applications]),
+        "referral_ambassador_id": [
+            f"AMB-{n + 1:04d}" if n >= 0 else "" for n in state["ambassador"][applications].tolist()
+        ],
         "referral_event_id": _referrals(state["registered"][applications], state["referral"][applications]),
         "current_stage": text.codes(t.STAGES, furthest),
         "current_status": text.codes(_STATUSES, status),
