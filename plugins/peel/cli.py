@@ -101,13 +101,13 @@ def _simulation(command: _Add) -> None:
         added = add(name, run, text)
         added.add_argument("folder", type=Path, help="the folder of feeds")
         added.add_argument("--until", metavar="DATE", help="the last night; yesterday in London if left out")
-        added.add_argument("--scale", type=float, help="size of the force, 1 is the Met's; SCALE if left out")
         return added
 
     deliver = action("deliver", _simulate_deliver, "deliver nights of the HR and recruitment feeds")
     deliver.add_argument(
         "--since", metavar="DATE", help="the first night, with everything up to it; --until if left out"
     )
+    deliver.add_argument("--scale", type=float, help="size of the force, 1 is the Met's; SCALE if left out")
     deliver.add_argument("--seed", type=int, help="which force; PEEL_SEED if left out")
     deliver.add_argument(
         "--dirt",
@@ -220,8 +220,7 @@ def _simulate_draw(here: Settings, options: argparse.Namespace) -> None:
     from peel.simulate import pictures
 
     until = _date(options.until, "--until") or london.yesterday()
-    scale = here.scale if options.scale is None else options.scale
-    for file in pictures.draw(options.folder, until, scale, options.pictures):
+    for file in pictures.draw(options.folder, until, options.pictures):
         _say(str(file))
 
 
@@ -267,7 +266,7 @@ def _simulate_compare(here: Settings, options: argparse.Namespace) -> int:
     from peel.simulate import calibration
 
     until = _date(options.until, "--until") or london.yesterday()
-    compared = calibration.compare(options.folder, until, here.scale if options.scale is None else options.scale)
+    compared = calibration.compare(options.folder, until)
     for line in calibration.lines(compared):
         _say(line)
     return int(any(one.verdict == "outside" for one in compared))

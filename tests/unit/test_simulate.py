@@ -787,7 +787,7 @@ class TestNearThePublished:
             assert size * 4 == pytest.approx(float(point["value"]), rel=0.03, abs=80), point
 
     def test_shares_and_heads_lie_near_the_published(self, quarter: Tables, delivered_quarter: Path) -> None:
-        compared = calibration.compare(delivered_quarter, PRESENT, 0.25)
+        compared = calibration.compare(delivered_quarter, PRESENT)
         sex = quarter["hr_person"].drop_duplicates("person_id").set_index("person_id").sex
         found = {(one.figure, one.measure, one.group, one.segment, one.day): one for one in compared}
         for row in rows("published"):
@@ -811,11 +811,17 @@ class TestNearThePublished:
 
 
 def test_pictures_are_drawn_of_a_delivered_force(force: Path, tmp_path: Path) -> None:
-    drawn = pictures.draw(force, NIGHT, SMALL, tmp_path)
+    drawn = pictures.draw(force, NIGHT, tmp_path)
     assert [file.name for file in drawn] == ["strength.png", "shares.png", "funnel.png"]
     for file in drawn:
         assert file.read_bytes().startswith(b"\x89PNG")
         assert file.stat().st_size > 10_000
+
+
+def test_what_was_not_delivered_is_not_compared(force: Path, tmp_path: Path) -> None:
+    for folder, night in ((tmp_path, NIGHT), (force, NIGHT + dt.timedelta(1))):
+        with pytest.raises(PeelError, match=f"delivered nothing for {night}"):
+            calibration.compare(folder, night)
 
 
 def test_a_share_of_few_is_held_to_its_interval() -> None:

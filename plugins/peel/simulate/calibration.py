@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peel.simulate import tables as t
+from peel.simulate.nights import scale_of
 from peel.simulate.write import SEQUENCE
 
 if TYPE_CHECKING:
@@ -61,15 +62,17 @@ class Compared:
     reason: str
 
 
-def compare(target: Path, night: dt.date, scale: float) -> list[Compared]:
+def compare(target: Path, night: dt.date) -> list[Compared]:
     """Hold a delivered night against everything published for days up to it.
 
     Args:
         target: the folder of feeds.
         night: business date of an HR delivery in it.
-        scale: of the force.
+
+    Raises:
+        PeelError: the simulated force did not deliver there for that date.
     """
-    force = Force(target, night, scale)
+    force = Force(target, night)
     return [*_shares_and_heads(force, night), *_strengths(force, night)]
 
 
@@ -89,13 +92,18 @@ class Force:
     Args:
         target: the folder of feeds.
         night: business date of an HR delivery in it.
-        scale: of the force.
+
+    Attributes:
+        scale: size of the force, 1 is the Met's.
+
+    Raises:
+        PeelError: the simulated force did not deliver there for that date.
     """
 
-    def __init__(self, target: Path, night: dt.date, scale: float) -> None:
+    def __init__(self, target: Path, night: dt.date) -> None:
         import pandas as pd
 
-        self.scale = scale
+        self.scale = scale_of(target, night)
 
         def read(name: str) -> pd.DataFrame:
             file = target / "hr" / night.isoformat() / str(SEQUENCE) / f"hr_{name}_{night:%Y%m%d}_{SEQUENCE}.csv"

@@ -149,6 +149,20 @@ def previous_delivery(target: Path) -> dt.date | None:
     return nights[-1] if nights else None
 
 
+def scale_of(target: Path, night: dt.date) -> float:
+    """The size of the force that delivered into a folder for a date, 1 is the Met's.
+
+    Raises:
+        PeelError: the simulated force did not deliver there for that date.
+    """
+    if night not in _delivered_nights(target):
+        raise PeelError(
+            f"the simulated force delivered nothing for {night} into {target}.",
+            do="Deliver with `peel simulate deliver`, or give another folder or --until.",
+        )
+    return float(json.loads((target / _CHAIN).read_text(encoding="utf-8"))["scale"])
+
+
 def _delivered_nights(target: Path) -> list[dt.date]:
     found: list[dt.date] = []
     for folder in (target / FEEDS[-1]).glob("*-*-*"):

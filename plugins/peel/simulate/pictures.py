@@ -20,13 +20,12 @@ _ERAS = (("2014, SEARCH", "2014"), ("2019, Day One", "2019"), ("2023, online", "
 _STAGES = ("REG", "ELIG", "SIFT", "ASSESS", "D2", "MED", "FIT", "VET", "REF", "OFFER", "START")
 
 
-def draw(target: Path, night: dt.date, scale: float, into: Path) -> list[Path]:
+def draw(target: Path, night: dt.date, into: Path) -> list[Path]:
     """Draw a delivered night.
 
     Args:
         target: the folder of feeds.
         night: business date of the newest delivery in it.
-        scale: of the force.
         into: folder of the pictures.
 
     Returns:
@@ -47,7 +46,7 @@ def draw(target: Path, night: dt.date, scale: float, into: Path) -> list[Path]:
     mpl.rcParams["axes.axisbelow"] = True
     mpl.rcParams.update({"grid.color": "#e4e7eb", "axes.edgecolor": _PALE, "text.color": _INK, "figure.dpi": 110})
     into.mkdir(parents=True, exist_ok=True)
-    force = Force(target, night, scale)
+    force = Force(target, night)
     return [
         _strength(force, night, into / "strength.png"),
         _shares(force, night, into / "shares.png"),
