@@ -1,6 +1,6 @@
 {#
   The rows of a fact that people who were erased have left in closed months, as the fact's columns. The key
-  of the row stands for every key: of a person, an event or an application.
+  of the row stands for every key: of a person, a movement or an application.
 
   fact: the model.
 #}
@@ -12,8 +12,7 @@
             kept.attributes || jsonb_build_object(
                 'person_key', kept.row_id,
                 'application_id', kept.row_id,
-                -- Numbers of HR's events are positive.
-                'event_id', -1 - ('x' || right(replace(kept.row_id::text, '-', ''), 15))::bit(60)::bigint
+                'movement_key', kept.row_id
             )
         ) as fact_row (
             {%- for name, type in column_types(fact).items() %}{{ name }} {{ type }}{{ ', ' if not loop.last }}{% endfor -%}

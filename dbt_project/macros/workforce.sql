@@ -5,107 +5,426 @@
   persons: a relation of person_key to keep to, or none for everyone.
 #}
 {% macro workforce_rows(months, persons=none) -%}
-    select distinct on (month.month_end, assignment.person_key, assignment.workforce_group)
+    select
         month.month_end,
-        assignment.person_key,
-        assignment.workforce_group,
-        assignment.rank_code,
+        span.person_key,
+        span.workforce_group,
+        span.rank_code,
+        span.rank_basis,
+        span.band,
         coalesce(ethnicity.ethnicity_code, 'NC') as ethnicity_code,
         coalesce(detail.sex_code, 'U') as sex_code,
         case
             when detail.date_of_birth is null then 'HO_UNK'
-            else case
-                when {{ age_at('detail.date_of_birth', 'month.month_start') }} < 26 then 'HO_U26'
-                when {{ age_at('detail.date_of_birth', 'month.month_start') }} < 41 then 'HO_26_40'
-                when {{ age_at('detail.date_of_birth', 'month.month_start') }} < 56 then 'HO_41_55'
-                else 'HO_O55'
-            end
+            when detail.date_of_birth > month.aged_26 then 'HO_U26'
+            when detail.date_of_birth > month.aged_41 then 'HO_26_40'
+            when detail.date_of_birth > month.aged_56 then 'HO_41_55'
+            else 'HO_O55'
         end as age_band_code,
+        case
+            when detail.date_of_birth is null then 'ONS_UNK'
+            when detail.date_of_birth > month.aged_16 then 'ONS_U16'
+            when detail.date_of_birth > month.aged_25 then 'ONS_16_24'
+            when detail.date_of_birth > month.aged_35 then 'ONS_25_34'
+            when detail.date_of_birth > month.aged_50 then 'ONS_35_49'
+            when detail.date_of_birth > month.aged_65 then 'ONS_50_64'
+            else 'ONS_65'
+        end as age_band_ons_code,
         org_unit.org_unit_key,
         coalesce(org_unit.org_type, 'UNKNOWN') as org_type,
         org_unit.bcu_code,
         org_unit.borough_code,
-        -- Counted FTE is capped at 1 for a person and group; unpaid groups are counted in heads only.
-        case
-            when assignment.workforce_group in ('SC', 'PSV', 'VPC') then 0
-            else least(1, sum(assignment.fte) over person_in_group)
-        end::numeric(6, 3) as fte,
-        sum(assignment.fte) over person_in_group > 1 as is_fte_capped,
-        assignment.assignment_status not in ('SECONDED_OUT', 'SECONDED_IN') as is_ho_headcount,
-        assignment.assignment_status in ('ACTIVE', 'SUSPENDED', 'MATERNITY', 'UNPAID_LEAVE') as is_working_strength,
-        bool_or(assignment.is_held) over person_in_group or coalesce(detail.is_held, false) as is_held
-    from {{ months }} as month
-    inner join {{ ref('int_assignment') }} as assignment
+        span.hours_basis,
+        span.fte,
+        span.is_fte_capped,
+        span.is_ho_headcount,
+        span.is_working_strength,
+        span.is_held or coalesce(detail.is_held, false) as is_held
+    from (
+        select
+            month_end,
+            counted_on,
+        {%- for age in [16, 25, 26, 35, 41, 50, 56, 65] %}
+            -- Born on this day, one is {{ age }} on the month's first day.
+            (month_start - interval '{{ age }} years')::date as aged_{{ age }}{{ ',' if not loop.last }}
+        {%- endfor %}
+        from {{ months }}
+        offset 0  -- so that the days are worked out once a month, not once a person
+    ) as month
+    inner join {{ ref('int_service_span') }} as span
         on
-            assignment.valid_from <= month.counted_on
-            and (assignment.valid_to is null or assignment.valid_to > month.counted_on)
+            span.valid_from <= month.counted_on
+            and (span.valid_to is null or span.valid_to > month.counted_on)
     {%- if persons %}
-    inner join {{ persons }} as kept on assignment.person_key = kept.person_key
+    inner join {{ persons }} as kept on span.person_key = kept.person_key
     {%- endif %}
     left join {{ ref('dim_org_unit') }} as org_unit
         on
-            assignment.org_unit_id = org_unit.org_unit_id
+            span.org_unit_id = org_unit.org_unit_id
             and org_unit.valid_from <= month.counted_on
             and (org_unit.valid_to is null or org_unit.valid_to > month.counted_on)
-    left join {{ ref('int_person_detail') }} as detail on assignment.person_key = detail.person_key
+    left join {{ ref('int_person_detail') }} as detail on span.person_key = detail.person_key
     left join {{ ref('int_ethnicity_period') }} as ethnicity
         on
-            assignment.person_key = ethnicity.person_key
+            span.person_key = ethnicity.person_key
             and ethnicity.valid_from <= month.counted_on
             and (ethnicity.valid_to is null or ethnicity.valid_to > month.counted_on)
-    window person_in_group as (
-        partition by month.month_end, assignment.person_key, assignment.workforce_group
-    )
-    order by
-        month.month_end, assignment.person_key, assignment.workforce_group,
-        assignment.is_primary desc, assignment.assignment_id
 {%- endmacro %}
 
 
-{% macro age_at(date_of_birth, on) -%}
-    extract(year from age({{ on }}, {{ date_of_birth }}))
+{# The last day of the month a day lies in. #}
+{% macro month_end_of(day) -%}
+    (date_trunc('month', {{ day }}) + interval '1 month' - interval '1 day')::date
 {%- endmacro %}
 
 
 {#
-  Joining, leaving, rising: one row for each event, with the person as they were on that day.
+  What moves people: joining, leaving, rising, being posted elsewhere, stepping out of what is counted and
+  back, and being counted under another group.
 
+  Events say who joined, left, rose or was reduced in rank. The rest follows from assignments and declarations.
+  Every movement of a month is counted under the ethnicity in force at its count date; whoever was counted
+  under another five-group at the month before has been reclassified, once, however often they declared. Sex is
+  as last recorded for all months, so nobody is reclassified by it.
+
+  is_ho_headcount and is_working_strength say in which count somebody is moved: whoever leaves while lent to
+  others was not in it any more.
+
+  months: a relation with month_start, month_end, counted_on.
   persons: a relation of person_key to keep to, or none for everyone.
 #}
-{% macro movement_rows(persons=none) -%}
+{% macro movement_rows(months, persons=none) -%}
+    with
+    span as not materialized (
+        select span.*
+        from {{ ref('int_service_span') }} as span
+        {%- if persons %}
+        inner join {{ persons }} as kept on span.person_key = kept.person_key
+        {%- endif %}
+    ),
+
+    event as not materialized (
+        select
+            event.*,
+            case
+                when event.event_type in ('JOIN', 'REJOIN', 'TRANSFER_IN') then 'join'
+                when event.event_type in ('LEAVE', 'TRANSFER_OUT') then 'leave'
+                when event.event_type = 'PROMOTE' then 'promote'
+                else 'demote'
+            end as movement_type,
+            -- Who leaves does not serve on the day itself any more.
+            event.event_date - (event.event_type in ('LEAVE', 'TRANSFER_OUT'))::integer as served_on
+        from {{ ref('int_service_event') }} as event
+        {%- if persons %}
+        inner join {{ persons }} as kept on event.person_key = kept.person_key
+        {%- endif %}
+        where {{ month_end_of('event.event_date') }} in (select month_end from {{ months }})
+    ),
+
+    -- Two terms of service of which one follows the other.
+    followed as (
+        select
+            later.person_key,
+            later.workforce_group,
+            later.valid_from as event_date,
+            later.rank_code,
+            later.org_unit_id,
+            earlier.org_unit_id as former_org_unit_id,
+            later.is_ho_headcount,
+            later.is_working_strength,
+            earlier.is_ho_headcount as was_ho_headcount,
+            earlier.is_working_strength as was_working_strength,
+            later.is_held
+        from span as earlier
+        inner join span as later
+            on
+                earlier.person_key = later.person_key
+                and earlier.workforce_group = later.workforce_group
+                and earlier.valid_to = later.valid_from
+        where
+            {{ month_end_of('later.valid_from') }} in (select month_end from {{ months }})
+            and not earlier.is_of_another_force
+            and not later.is_of_another_force
+            and (
+                earlier.org_unit_id <> later.org_unit_id
+                or earlier.is_ho_headcount <> later.is_ho_headcount
+                or earlier.is_working_strength <> later.is_working_strength
+            )
+    ),
+
+    -- One assignment that goes on in another workforce group.
+    regraded as (
+        select distinct
+            later.person_key,
+            earlier.workforce_group as former_group,
+            later.workforce_group,
+            later.valid_from
+        from {{ ref('int_assignment') }} as earlier
+        inner join {{ ref('int_assignment') }} as later
+            on
+                earlier.assignment_id = later.assignment_id
+                and earlier.person_key = later.person_key
+                and earlier.valid_to = later.valid_from
+        {%- if persons %}
+        inner join {{ persons }} as kept on later.person_key = kept.person_key
+        {%- endif %}
+        where
+            earlier.workforce_group <> later.workforce_group
+            and later.valid_from <= {{ business_date() }}
+    ),
+
+    -- The group they were in is left on the same day, or when another post in it ends.
+    regraded_from as (
+        select
+            regraded.person_key,
+            regraded.former_group as workforce_group,
+            regraded.valid_from,
+            min(earlier.valid_to) as event_date
+        from regraded
+        inner join span as earlier
+            on regraded.person_key = earlier.person_key and regraded.former_group = earlier.workforce_group
+        left join span as later
+            on
+                earlier.person_key = later.person_key
+                and earlier.workforce_group = later.workforce_group
+                and earlier.valid_to = later.valid_from
+        where
+            earlier.valid_to >= regraded.valid_from
+            and earlier.valid_to <= {{ business_date() }}
+            and later.person_key is null
+        group by regraded.person_key, regraded.former_group, regraded.valid_from
+    ),
+
+    declared as (
+        select
+            person_key,
+            {{ month_end_of('valid_from') }} as month_end,
+            ethnicity_code,
+            valid_from,
+            coalesce(lag(ethnicity_code) over (partition by person_key order by valid_from), 'NC') as former_code
+        from {{ ref('int_ethnicity_period') }}
+        {%- if persons %}
+        where person_key in (select kept.person_key from {{ persons }} as kept)
+        {%- endif %}
+    ),
+
+    redeclared as (
+        select
+            declared.person_key,
+            declared.month_end,
+            max(declared.valid_from) as event_date,
+            (array_agg(declared.former_code order by declared.valid_from))[1] as former_code,
+            (array_agg(declared.ethnicity_code order by declared.valid_from desc))[1] as ethnicity_code
+        from declared
+        inner join {{ months }} as month
+            on declared.month_end = month.month_end and declared.valid_from <= month.counted_on
+        group by declared.person_key, declared.month_end
+    ),
+
+    happened as (
+        select
+            event.event_id,
+            event.event_date,
+            event.person_key,
+            event.movement_type,
+            case event.event_type
+                when 'JOIN' then 'joined'
+                when 'REJOIN' then 'rejoined'
+                when 'TRANSFER_IN' then 'transferred_in'
+                when 'LEAVE' then 'left'
+                when 'TRANSFER_OUT' then 'transferred_out'
+                when 'PROMOTE' then 'rose'
+                else 'lowered'
+            end as movement_kind,
+            event.workforce_group,
+            event.joiner_type,
+            event.entry_route,
+            event.leaving_reason_code,
+            coalesce(span.rank_code, case when event.workforce_group = 'OFF' then 'UNK' else 'NONE' end) as rank_code,
+            null::text as ethnicity_code,
+            -- Who has an event and no assignment is counted: then the roll-forward shows what is missing.
+            coalesce(span.is_ho_headcount, true) as is_ho_headcount,
+            coalesce(span.is_working_strength, true) as is_working_strength,
+            event.is_held
+        from event
+        left join span
+            on
+                event.person_key = span.person_key
+                and event.workforce_group = span.workforce_group
+                and span.valid_from <= event.served_on
+                and (span.valid_to is null or span.valid_to > event.served_on)
+        union all
+        -- A posting is to another BCU, or out of or into territorial policing; a borough's command that becomes
+        -- part of a BCU takes nobody elsewhere, and nor does a unit that cannot be placed.
+        select
+            null::bigint,
+            followed.event_date,
+            followed.person_key,
+            'post',
+            'posted',
+            followed.workforce_group,
+            null::text,
+            null::text,
+            null::text,
+            followed.rank_code,
+            null::text,
+            followed.is_ho_headcount,
+            followed.is_working_strength,
+            followed.is_held
+        from followed
+        inner join {{ ref('dim_org_unit') }} as former
+            on
+                followed.former_org_unit_id = former.org_unit_id
+                and former.valid_from < followed.event_date
+                and (former.valid_to is null or former.valid_to >= followed.event_date)
+        inner join {{ ref('dim_org_unit') }} as org_unit
+            on
+                followed.org_unit_id = org_unit.org_unit_id
+                and org_unit.valid_from <= followed.event_date
+                and (org_unit.valid_to is null or org_unit.valid_to > followed.event_date)
+        where coalesce(former.bcu_code, former.org_type) <> coalesce(org_unit.bcu_code, org_unit.org_type)
+        union all
+        select
+            null::bigint,
+            event_date,
+            person_key,
+            case when is_ho_headcount < was_ho_headcount or is_working_strength < was_working_strength
+                then 'move_out' else 'move_in' end,
+            case when is_ho_headcount < was_ho_headcount or is_working_strength < was_working_strength
+                then 'stepped_out' else 'came_back' end,
+            workforce_group,
+            null::text,
+            null::text,
+            null::text,
+            rank_code,
+            null::text,
+            is_ho_headcount <> was_ho_headcount,
+            is_working_strength <> was_working_strength,
+            is_held
+        from followed
+        where is_ho_headcount <> was_ho_headcount or is_working_strength <> was_working_strength
+        union all
+        select
+            null::bigint,
+            regraded.event_date,
+            regraded.person_key,
+            'reclassify_out',
+            'regraded',
+            regraded.workforce_group,
+            null::text,
+            null::text,
+            null::text,
+            earlier.rank_code,
+            null::text,
+            earlier.is_ho_headcount,
+            earlier.is_working_strength,
+            earlier.is_held
+        from (select distinct person_key, workforce_group, event_date from regraded_from) as regraded
+        inner join span as earlier
+            on
+                regraded.person_key = earlier.person_key
+                and regraded.workforce_group = earlier.workforce_group
+                and regraded.event_date = earlier.valid_to
+        left join event
+            on
+                regraded.person_key = event.person_key
+                and regraded.workforce_group = event.workforce_group
+                and regraded.event_date = event.event_date
+                and event.movement_type = 'leave'
+        where event.person_key is null
+        union all
+        select
+            null::bigint,
+            regraded.valid_from,
+            regraded.person_key,
+            'reclassify_in',
+            'regraded',
+            regraded.workforce_group,
+            null::text,
+            null::text,
+            null::text,
+            later.rank_code,
+            null::text,
+            later.is_ho_headcount,
+            later.is_working_strength,
+            later.is_held
+        from (select distinct person_key, workforce_group, valid_from from regraded) as regraded
+        inner join span as later
+            on
+                regraded.person_key = later.person_key
+                and regraded.workforce_group = later.workforce_group
+                and regraded.valid_from = later.valid_from
+        left join span as earlier
+            on
+                regraded.person_key = earlier.person_key
+                and regraded.workforce_group = earlier.workforce_group
+                and regraded.valid_from = earlier.valid_to
+        left join event
+            on
+                regraded.person_key = event.person_key
+                and regraded.workforce_group = event.workforce_group
+                and regraded.valid_from = event.event_date
+                and event.movement_type = 'join'
+        where event.person_key is null and earlier.person_key is null
+        union all
+        select
+            null::bigint,
+            redeclared.event_date,
+            redeclared.person_key,
+            side.movement_type,
+            'redeclared',
+            span.workforce_group,
+            null::text,
+            null::text,
+            null::text,
+            span.rank_code,
+            side.ethnicity_code,
+            span.is_ho_headcount,
+            span.is_working_strength,
+            span.is_held
+        from redeclared
+        inner join {{ ref('dim_ethnicity') }} as former on redeclared.former_code = former.ethnicity_code
+        inner join {{ ref('dim_ethnicity') }} as latter on redeclared.ethnicity_code = latter.ethnicity_code
+        inner join {{ months }} as month on redeclared.month_end = month.month_end
+        inner join span
+            on
+                redeclared.person_key = span.person_key
+                and span.valid_from < month.month_start
+                and (span.valid_to is null or span.valid_to >= month.month_start)
+        cross join
+            lateral (
+                values ('reclassify_out', redeclared.former_code), ('reclassify_in', redeclared.ethnicity_code)
+            ) as side (movement_type, ethnicity_code)
+        where former.five_group <> latter.five_group and not span.is_of_another_force
+    )
+
     select
-        event.event_id,
-        (date_trunc('month', event.event_date) + interval '1 month' - interval '1 day')::date as month_end,
-        event.event_date,
-        person.person_key,
-        case event.event_type
-            when 'JOIN' then 'join'
-            when 'REJOIN' then 'join'
-            when 'TRANSFER_IN' then 'join'
-            when 'LEAVE' then 'leave'
-            when 'TRANSFER_OUT' then 'leave'
-            when 'PROMOTE' then 'promote'
-            else 'demote'
-        end as movement_type,
-        event.workforce_group,
-        event.joiner_type,
-        event.entry_route,
-        event.leaving_reason_code,
-        coalesce(ethnicity.ethnicity_code, 'NC') as ethnicity_code,
+        {{ hashed_key([
+            'happened.event_id', 'happened.movement_type', 'happened.movement_kind', 'happened.workforce_group',
+            'happened.event_date', 'happened.person_key'
+        ]) }}::uuid as movement_key,
+        happened.event_id,
+        month.month_end,
+        happened.event_date,
+        happened.person_key,
+        happened.movement_type,
+        happened.movement_kind,
+        happened.workforce_group,
+        happened.joiner_type,
+        happened.entry_route,
+        happened.leaving_reason_code,
+        happened.rank_code,
+        coalesce(happened.ethnicity_code, ethnicity.ethnicity_code, 'NC') as ethnicity_code,
         coalesce(detail.sex_code, 'U') as sex_code,
-        event.is_held
-    from {{ ref('stg_hr__service_event') }} as event
-    inner join {{ ref('int_person') }} as person on event.person_id = person.person_id
-    {%- if persons %}
-    inner join {{ persons }} as kept on person.person_key = kept.person_key
-    {%- endif %}
-    left join {{ ref('int_person_detail') }} as detail on person.person_key = detail.person_key
+        happened.is_ho_headcount,
+        happened.is_working_strength,
+        happened.is_held
+    from happened
+    inner join {{ months }} as month on {{ month_end_of('happened.event_date') }} = month.month_end
+    left join {{ ref('int_person_detail') }} as detail on happened.person_key = detail.person_key
     left join {{ ref('int_ethnicity_period') }} as ethnicity
         on
-            person.person_key = ethnicity.person_key
-            and ethnicity.valid_from <= (date_trunc('month', event.event_date) + interval '1 month' - interval '1 day')::date
-            and (
-                ethnicity.valid_to is null
-                or ethnicity.valid_to > (date_trunc('month', event.event_date) + interval '1 month' - interval '1 day')::date
-            )
+            happened.person_key = ethnicity.person_key
+            and ethnicity.valid_from <= month.counted_on
+            and (ethnicity.valid_to is null or ethnicity.valid_to > month.counted_on)
 {%- endmacro %}

@@ -3,6 +3,7 @@ select
     snapshot.workforce_group,
     snapshot.rank_code,
     rank.rank_group,
+    snapshot.band,
     snapshot.ethnicity_code,
     snapshot.sex_code,
     snapshot.age_band_code,
@@ -12,6 +13,8 @@ select
     count(*)::integer as headcount,
     sum(snapshot.fte)::numeric(12, 3) as fte,
     (count(*) filter (where snapshot.is_working_strength))::integer as working_strength,
+    (count(*) filter (where snapshot.hours_basis = 'PT'))::integer as part_time,
+    (count(*) filter (where snapshot.rank_basis = 'TEMP'))::integer as temporary_rank,
     (count(*) filter (where snapshot.is_held))::integer as held,
     (count(*) filter (where snapshot.is_fte_capped))::integer as fte_capped
 from {{ ref('fct_workforce_snapshot') }} as snapshot
@@ -22,6 +25,7 @@ group by
     snapshot.workforce_group,
     snapshot.rank_code,
     rank.rank_group,
+    snapshot.band,
     snapshot.ethnicity_code,
     snapshot.sex_code,
     snapshot.age_band_code,

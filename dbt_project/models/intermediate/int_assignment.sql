@@ -6,8 +6,11 @@ select
     assignment.assignment_status,
     assignment.workforce_group,
     assignment.rank_code,
+    assignment.rank_basis,
+    assignment.band,
     assignment.org_unit_id,
     assignment.fte,
+    assignment.hours_basis,
     assignment.effective_start_date as valid_from,
     assignment.effective_end_date + 1 as valid_to,
     assignment.is_held

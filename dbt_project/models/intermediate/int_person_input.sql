@@ -17,8 +17,9 @@ facts as (
         assignment.person_key,
         concat_ws(
             chr(31), 'a', assignment.assignment_id, assignment.is_primary, assignment.assignment_status,
-            assignment.workforce_group, assignment.rank_code, assignment.org_unit_id, assignment.fte,
-            assignment.valid_from, assignment.valid_to, assignment.is_held, org_unit.placed
+            assignment.workforce_group, assignment.rank_code, assignment.rank_basis, assignment.band,
+            assignment.org_unit_id, assignment.fte, assignment.hours_basis, assignment.valid_from,
+            assignment.valid_to, assignment.is_held, org_unit.placed
         ) as fact
     from {{ ref('int_assignment') }} as assignment
     left join org_unit on assignment.org_unit_id = org_unit.org_unit_id
@@ -34,13 +35,12 @@ facts as (
     from {{ ref('int_ethnicity_period') }}
     union all
     select
-        person.person_key,
+        person_key,
         concat_ws(
-            chr(31), 's', event.event_id, event.event_type, event.workforce_group, event.event_date,
-            event.joiner_type, event.entry_route, event.leaving_reason_code, event.is_held
+            chr(31), 's', event_id, event_type, workforce_group, event_date, joiner_type, entry_route,
+            leaving_reason_code, is_held
         )
-    from {{ ref('stg_hr__service_event') }} as event
-    inner join {{ ref('int_person') }} as person on event.person_id = person.person_id
+    from {{ ref('int_service_event') }}
 ),
 
 hashed as (

@@ -3,6 +3,7 @@ select
     workforce_group,
     rank_code,
     rank_group,
+    nullif(band, 'none') as band,
     ethnicity_code,
     sex_code,
     age_band_code,
@@ -12,6 +13,8 @@ select
     headcount,
     fte,
     working_strength,
+    part_time,
+    temporary_rank,
     held,
     fte_capped
 from {{ ref('workforce_month') }}

@@ -46,13 +46,14 @@ def _history(connection: psycopg.Connection, contract: Contract) -> None:
     _comment(connection, relation, text, {column.name: column.description for column in contract.columns})
     held = f'{relation[:-1]}_held"'
     quarantine = contract.relation("quarantine")
+    person = ", q.person_id" if any(column.name == "person_id" for column in contract.columns) else ""
     connection.execute(
         f"create or replace view {held} as select distinct q.row_key, q.applied_on as held_from,"
-        f" q.resolved_on as held_to from {quarantine} q where q.row_key is not null and q.applied_on is not null"
+        f" q.resolved_on as held_to{person} from {quarantine} q where q.applied_on is not null"
         f" and (q.resolved_on is null or q.resolved_on > q.applied_on)".encode()
     )
     connection.execute(
-        f"comment on view {held} is 'Each row is a key that was delivered and is in quarantine'".encode()
+        f"comment on view {held} is 'Each row is a key that was delivered and is in quarantine, empty where it cannot be read'".encode()
     )
     for name in (relation, held):
         connection.execute(sql.SQL("grant select on {} to peel_transform").format(sql.SQL(name)))

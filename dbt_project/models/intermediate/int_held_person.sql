@@ -1,0 +1,22 @@
+-- Persons of whom HR delivered something that is in quarantine, whether an earlier version of it counts or
+-- none was ever accepted.
+select person_key
+from {{ ref('int_assignment') }}
+where is_held
+union
+select person_key
+from {{ ref('int_service_event') }}
+where is_held
+union
+select person_key
+from {{ ref('int_person_detail') }}
+where is_held
+{%- for table in ['hr_person', 'hr_assignment', 'hr_service_event'] %}
+union
+select person.person_key
+from {{ source('history', table ~ '_held') }} as held
+inner join {{ ref('int_person') }} as person on held.person_id = person.person_id
+where
+    held.held_from <= {{ business_date() }}
+    and (held.held_to is null or held.held_to > {{ business_date() }})
+{%- endfor %}
