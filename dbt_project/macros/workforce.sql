@@ -51,13 +51,20 @@
         from {{ months }}
         offset 0  -- so that the days are worked out once a month, not once a person
     ) as month
-    inner join {{ ref('int_service_span') }} as span
+    inner join
+    {%- if persons %}
+        (
+            select kept_span.*
+            from {{ ref('int_service_span') }} as kept_span
+            inner join {{ persons }} as kept on kept_span.person_key = kept.person_key
+            offset 0  -- so that persons are picked before months are joined
+        ) as span
+    {%- else %}
+        {{ ref('int_service_span') }} as span
+    {%- endif %}
         on
             span.valid_from <= month.counted_on
             and (span.valid_to is null or span.valid_to > month.counted_on)
-    {%- if persons %}
-    inner join {{ persons }} as kept on span.person_key = kept.person_key
-    {%- endif %}
     left join {{ ref('dim_org_unit') }} as org_unit
         on
             span.org_unit_id = org_unit.org_unit_id
@@ -95,7 +102,7 @@
 #}
 {% macro movement_rows(months, persons=none) -%}
     with
-    span as not materialized (
+    span as {{ '' if persons else 'not ' }}materialized (
         select span.*
         from {{ ref('int_service_span') }} as span
         {%- if persons %}
@@ -103,7 +110,7 @@
         {%- endif %}
     ),
 
-    event as not materialized (
+    event as {{ '' if persons else 'not ' }}materialized (
         select
             event.*,
             case

@@ -11,12 +11,24 @@ union
 select person_key
 from {{ ref('int_person_detail') }}
 where is_held
-{%- for table in ['hr_person', 'hr_assignment', 'hr_service_event'] %}
 union
 select person.person_key
-from {{ source('history', table ~ '_held') }} as held
+from {{ source('history', 'hr_person_held') }} as held
 inner join {{ ref('int_person') }} as person on held.person_id = person.person_id
 where
     held.held_from <= {{ business_date() }}
     and (held.held_to is null or held.held_to > {{ business_date() }})
-{%- endfor %}
+union
+select person.person_key
+from {{ source('history', 'hr_assignment_held') }} as held
+inner join {{ ref('int_person') }} as person on held.person_id = person.person_id
+where
+    held.held_from <= {{ business_date() }}
+    and (held.held_to is null or held.held_to > {{ business_date() }})
+union
+select person.person_key
+from {{ source('history', 'hr_service_event_held') }} as held
+inner join {{ ref('int_person') }} as person on held.person_id = person.person_id
+where
+    held.held_from <= {{ business_date() }}
+    and (held.held_to is null or held.held_to > {{ business_date() }})

@@ -10,18 +10,21 @@ unexplained as (
 ),
 
 unplaced as (
-{%- for table in ['hr_assignment', 'hr_service_event'] %}
-    select
-        '{{ table }}' as table_name,
-        held.row_key
-    from {{ source('history', table ~ '_held') }} as held
+    select held.row_key
+    from {{ source('history', 'hr_assignment_held') }} as held
     left join {{ ref('int_person') }} as person on held.person_id = person.person_id
     where
         held.held_from <= {{ business_date() }}
         and (held.held_to is null or held.held_to > {{ business_date() }})
         and person.person_id is null
-    {{ 'union all' if not loop.last }}
-{%- endfor %}
+    union all
+    select held.row_key
+    from {{ source('history', 'hr_service_event_held') }} as held
+    left join {{ ref('int_person') }} as person on held.person_id = person.person_id
+    where
+        held.held_from <= {{ business_date() }}
+        and (held.held_to is null or held.held_to > {{ business_date() }})
+        and person.person_id is null
 )
 
 select

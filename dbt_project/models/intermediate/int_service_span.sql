@@ -72,12 +72,12 @@ resolved as (
         on
             cut.person_key = overlapping.person_key
             and cut.workforce_group = overlapping.workforce_group
-            and overlapping.valid_from <= cut.valid_from
-            and (overlapping.valid_to is null or overlapping.valid_to > cut.valid_from)
+            and cut.valid_from >= overlapping.valid_from
+            and (overlapping.valid_to is null or cut.valid_from < overlapping.valid_to)
     window at_once as (partition by cut.person_key, cut.workforce_group, cut.valid_from)
     order by
-        cut.person_key, cut.workforce_group, cut.valid_from,
-        overlapping.is_primary desc, overlapping.assignment_id, overlapping.valid_from
+        cut.person_key asc, cut.workforce_group asc, cut.valid_from asc,
+        overlapping.is_primary desc, overlapping.assignment_id asc, overlapping.valid_from asc
 ),
 
 together as (

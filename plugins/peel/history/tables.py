@@ -53,7 +53,7 @@ def _history(connection: psycopg.Connection, contract: Contract) -> None:
         f" and (q.resolved_on is null or q.resolved_on > q.applied_on)".encode()
     )
     connection.execute(
-        f"comment on view {held} is 'Each row is a key that was delivered and is in quarantine, empty where it cannot be read'".encode()
+        f"comment on view {held} is 'Each row is a key that was delivered and is in quarantine'".encode()
     )
     for name in (relation, held):
         connection.execute(sql.SQL("grant select on {} to peel_transform").format(sql.SQL(name)))
