@@ -28,6 +28,7 @@ SIGNED = Signed("A. Founder", "request 17")
 MONTHS = {
     "workforce_month": "month_end",
     "movement_month": "month_end",
+    "roll_forward": "month_end",
     "applicant_month": "month_end",
     "applicant_route_month": "month_end",
     "applicant_year": "year_end",
@@ -148,6 +149,8 @@ def test_totals_of_closed_months_stand_and_nobody_is_left_under_a_key(
     assert closed(night_copy) == before
     assert strength(night_copy) == heads - 1
     assert traces(night_copy, sought) == []
+    set_aside = "select month_end::text, sum(set_aside), sum(abs(unexplained)) from mart.roll_forward group by 1"
+    assert [row for row in rows(night_copy, set_aside) if any(row[1:])] == [(OPEN, 2, 0)], "one head by each count"
 
     # Rows that are kept join to nothing: each key stands once in all of core, and none is known to history.
     after = dump(night_copy, "core")

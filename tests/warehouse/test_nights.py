@@ -228,6 +228,122 @@ def test_an_ordinary_rise_in_rank_affects_one_month_and_a_corrected_sex_every_mo
     assert len(affected) == counted[0] > 60
 
 
+def _leaves(officer: str) -> Callable[[Rows], None]:
+    """An officer's assignment ends on 5 March."""
+
+    def end(members: Rows) -> None:
+        (row,) = [row for row in members if row["person_id"] == officer and row["effective_end_date"] == "4712-12-31"]
+        ended = {"assignment_status": "TERMINATED", "action_code": "TERM", "effective_start_date": "2026-03-06"}
+        members.append({**row, **ended})
+        row["effective_end_date"] = "2026-03-05"
+
+    return end
+
+
+def _leaving(officer: str, reason: str) -> Callable[[Rows], None]:
+    """The event of it."""
+
+    def tell(members: Rows) -> None:
+        event = {"event_id": "99999999", "person_id": officer, "event_type": "LEAVE", "workforce_group": "OFF"}
+        when = {"event_date": "2026-03-06", "recorded_ts": "2026-03-06T10:00:00+00:00"}
+        nothing = dict.fromkeys(members[0], "")
+        members.append({**nothing, **event, **when, "leaving_reason_code": reason})
+
+    return tell
+
+
+ROLLED = (
+    "select count_basis, sum(leavers), sum(held_heads), sum(erased_heads), sum(abs(unexplained)) from core.roll_forward"
+    " where month_end = '2026-03-31' and workforce_group = 'OFF' group by 1 order by 1"
+)
+
+
+def test_whoever_leaves_without_a_word_stops_the_build(night_copy: Settings) -> None:
+    before, officer = dump(night_copy, "core"), _officer(night_copy)
+    redeliver(night_copy, day(1), {"hr_assignment": _leaves(officer)})
+    with pytest.raises(PeelError, match=r"the build gate failed.*roll_forward_balances"):
+        run(day(1))
+    assert dump(night_copy, "core") == before
+
+    redeliver(night_copy, day(2), {"hr_assignment": _leaves(officer), "hr_service_event": _leaving(officer, "RES")})
+    run(day(2))
+    expected = rows(night_copy, ROLLED)
+    assert [tuple(row[2:]) for row in expected] == [(0, 0, 0)] * 2
+    heads = "select sum(headcount) from mart.workforce_month where month_end = '2026-03-31' and workforce_group = 'OFF'"
+    assert len(before["core.fct_workforce_snapshot"]) == 1 + len(
+        dump(night_copy, "core")["core.fct_workforce_snapshot"]
+    )
+    assert rows(night_copy, heads) > [(0,)]
+
+
+def test_a_leaver_whose_event_is_in_quarantine_is_missing_with_a_reason(night_copy: Settings) -> None:
+    officer, ((_, leavers, *_), _) = _officer(night_copy), rows(night_copy, ROLLED)
+    gone = {"hr_assignment": _leaves(officer)}
+    redeliver(night_copy, day(1), gone | {"hr_service_event": _leaving(officer, "BORED")})
+    run(day(1))
+    assert [row[1:] for row in rows(night_copy, ROLLED)] == [(leavers, 1, 0, 0)] * 2
+    assert rows(night_copy, "select sum(set_aside) from mart.roll_forward where unexplained = 0") == [(2,)]
+    told = "select unexplained, unexplained_limit from next.int_roll_forward_total"
+    assert rows(night_copy, told) == [(0, 0)]
+    held = dump(night_copy, "core")
+
+    # Built whole, it is the same; mended, nothing is missing.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("peel.builds.dbt.checksum", lambda _: "changed")
+        run(day(1))
+        assert dump(night_copy, "core") == held
+    redeliver(night_copy, day(2), gone | {"hr_service_event": _leaving(officer, "RES")})
+    run(day(2))
+    assert [row[1:] for row in rows(night_copy, ROLLED)] == [(leavers + 1, 0, 0, 0)] * 2
+
+
+def test_what_is_dated_back_restates_the_months_it_touches(night_copy: Settings) -> None:
+    officer = _officer(night_copy)
+    months = "select months from audit.switched_build"
+    elsewhere = rows(
+        night_copy,
+        "select org_unit_id from core.dim_org_unit where valid_to is null and bcu_code is null"
+        " and org_type <> 'TRAINING' order by 1 limit 2",
+    )
+
+    def post(members: Rows) -> None:
+        (row,) = [row for row in members if row["person_id"] == officer and row["effective_end_date"] == "4712-12-31"]
+        unit = next(str(one) for (one,) in elsewhere if str(one) != row["org_unit_id"])
+        moved = {"org_unit_id": unit, "position_id": "", "action_code": "TRANSFER"}
+        members.append({**row, **moved, "effective_start_date": "2025-11-15"})
+        row["effective_end_date"] = "2025-11-14"
+
+    redeliver(night_copy, day(1), {"hr_assignment": post})
+    run(day(1))
+    since = [dt.date(2025, 11, 30), dt.date(2025, 12, 31), dt.date(2026, 1, 31), dt.date(2026, 2, 28)]
+    assert rows(night_copy, months) == [([*since, dt.date(2026, 3, 31)],)]
+
+    def declare(members: Rows) -> None:
+        (row,) = [row for row in members if row["person_id"] == officer and not row["superseded_ts"]]
+        other = "B2" if row["value_code"][0] != "B" else "A1"
+        fresh = {"value_code": other, "scheme": "18+1", "source": "SELF_SERVICE"}
+        members.append({**row, **fresh, "declared_ts": "2026-01-20T09:00:00+00:00"})
+        row["superseded_ts"] = "2026-01-20T09:00:00+00:00"
+
+    redeliver(night_copy, day(2), {"hr_assignment": post, "hr_sensitive": declare})
+    run(day(2))
+    assert rows(night_copy, months) == [([*since[2:], dt.date(2026, 3, 31)],)]
+    assert rows(night_copy, "select month_end from next.int_affected_roll_forward_month order by 1") == [
+        (month,) for month in [*since[2:], dt.date(2026, 3, 31)]
+    ]
+    moved = rows(
+        night_copy,
+        "select month_end, event_date, movement_type from core.fct_workforce_movement"
+        " where movement_kind = 'redeclared' and person_key = (select person_key from core.fct_workforce_movement"
+        " where movement_kind = 'posted' and event_date = '2025-11-15') order by 3",
+    )
+    assert moved == [
+        (dt.date(2026, 1, 31), dt.date(2026, 1, 20), "reclassify_in"),
+        (dt.date(2026, 1, 31), dt.date(2026, 1, 20), "reclassify_out"),
+    ]
+    assert rows(night_copy, "select sum(abs(unexplained)) from core.roll_forward") == [(0,)]
+
+
 def test_a_changed_identifier_of_models_rebuilds_every_month(
     night_copy: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
