@@ -152,6 +152,11 @@ def _desk(command: _Add) -> None:
     bridge.add_argument("--from", dest="start", metavar="WATERMARK", help="the last one reached; none for the start")
     bridge.add_argument("--to", dest="end", metavar="WATERMARK", required=True, help="where a delivery begins")
     signed(bridge)
+    switch = command("switch", _switch, "take readers back to the night before and hold them there, or lift the hold")
+    what = switch.add_mutually_exclusive_group(required=True)
+    what.add_argument("--back", action="store_true", help="take back the last switch; nothing is built until lifted")
+    what.add_argument("--lift", action="store_true", help="let builds go on")
+    signed(switch)
     decisions = command("decisions", _decisions, "list who decided what, when and why; newest last")
     decisions.add_argument("feed", metavar="FEED", nargs="?")
     decisions.add_argument("--json", action="store_true")
@@ -362,6 +367,21 @@ def _bridge(here: Settings, options: argparse.Namespace) -> None:
     from peel.desk import decide, lines
 
     _tell(lines.of_decided(decide.bridge(here, options.feed, options.start, options.end, _signed(options))))
+
+
+def _switch(here: Settings, options: argparse.Namespace) -> None:
+    from peel import night
+    from peel.builds import back
+
+    if options.lift:
+        back.lift_hold(here, _signed(options))
+        _say("The hold is lifted: the next build takes in everything that came meanwhile.")
+        return
+    taken = back.switch_back(here, _signed(options))
+    _say(f"Readers see the night of {taken.business_date} again, build {taken.build_id}.")
+    _say(f"{sum(taken.rows.values()):,} rows put back or taken away. Nothing is built until: peel switch --lift")
+    night.draft()
+    _say("The draft of that night is made anew.")
 
 
 def _decisions(here: Settings, options: argparse.Namespace) -> None:

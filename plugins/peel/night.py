@@ -157,7 +157,12 @@ def build() -> Summary:
                 "select distinct feed from audit.delivery where state in ('landed', 'gated') order by feed"
             ).fetchall()
             seen = row[0].isoformat() if row else None
-            if on_its_way:
+            held = connection.execute(
+                "select who, reason from audit.hold where lifted_at is null order by hold_id desc limit 1"
+            ).fetchone()
+            if held:
+                why = f"{held[0]} holds readers there ({held[1]}) until `peel switch --lift`"
+            elif on_its_way:
                 why = f"{', '.join(feed for (feed,) in on_its_way)} is still on its way to history"
             else:
                 why = "what was delivered is what readers see" if seen else "no night is complete yet"

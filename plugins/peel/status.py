@@ -23,8 +23,8 @@ def document(settings: Settings) -> dict[str, Any]:
     """Everything a program may want to know; counts, names and hashes, never a value.
 
     Returns:
-        ``services``; ``night`` (what readers see); ``feeds`` with their source, chain, lateness and staleness;
-        ``deliveries`` with hashes, rows accepted and quarantined and gate results; ``builds``;
+        ``services``; ``night`` (what readers see); ``holds`` that keep it; ``feeds`` with their source, chain,
+        lateness and staleness; ``deliveries`` with hashes, rows accepted and quarantined and gate results; ``builds``;
         ``unusable_folders``; ``decisions`` of the last days; ``sizes`` in bytes.
     """
     found: dict[str, Any] = {"services": _services(settings)}
@@ -95,6 +95,7 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
             " order by b.started_at desc limit 20"
         )
         switched = rows("select build_id, business_date from audit.switched_build")
+        holds = rows("select who, reason, set_at from audit.hold where lifted_at is null order by hold_id")
         decided: dict[str, int] = dict(
             connection.execute(
                 "select kind, count(*)::int from audit.decision"
@@ -127,6 +128,7 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
         delivery["gate"] = {**counts.get(key, {}), "failures": failed.get(key, [])}
     return {
         "night": switched[0] if switched else None,
+        "holds": holds,
         "feeds": _feeds(settings, deliveries, probes, baselines),
         "deliveries": deliveries,
         "builds": builds,
@@ -227,6 +229,9 @@ def lines(settings: Settings) -> list[str]:
         if night
         else "readers    see nothing yet"
     )
+    told += [
+        f"HELD        by {hold['who']}: {hold['reason']}; nothing is built until lifted" for hold in found["holds"]
+    ]
     for feed in found["feeds"]:
         told.append(_feed_line(feed))
         if feed["missing_link"]:

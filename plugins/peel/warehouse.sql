@@ -11,12 +11,13 @@ create schema if not exists sensitive;
 create schema if not exists keyless;
 create schema if not exists core;
 create schema if not exists mart;
+create schema if not exists undo;
 
 grant usage, create on schema delivery, quarantine, history, sensitive to peel_ingest;
 grant usage on schema delivery, sensitive to peel_gate;
 grant usage on schema quarantine to peel_gate;
 grant usage on schema history, sensitive, keyless to peel_transform;
-grant usage, create on schema core, mart to peel_transform;
+grant usage, create on schema core, mart, undo to peel_transform;
 grant usage on schema core to peel_analyst;
 grant usage on schema mart to peel_bi, peel_publish, peel_analyst;
 grant usage on schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
@@ -41,6 +42,7 @@ comment on schema history is 'Every version of every accepted row, with the busi
 comment on schema sensitive is 'Delivery, quarantine and history of tables with special category data';
 comment on schema keyless is 'What published totals still count of people who were erased, under no key of theirs';
 comment on schema core is 'The star as last switched: unit rows under person keys';
+comment on schema undo is 'Rows of core that the last switches replaced, so that they can be taken back; nobody reads them';
 comment on schema mart is 'What BI tools and readers use: aggregates and indicators';
 
 create table if not exists audit.delivery (
@@ -295,6 +297,28 @@ from audit.build as b
 where b.build_id = (select s.build_id from audit.switch as s order by s.switch_id desc limit 1);
 comment on view audit.switched_build is 'The one row is the build that readers see';
 
+create table if not exists audit.hold (
+    hold_id bigint generated always as identity primary key,
+    who text not null,
+    reason text not null check (length(reason) > 0),
+    set_at timestamptz not null default clock_timestamp(),
+    lifted_by text,
+    lifted_because text,
+    lifted_at timestamptz
+);
+comment on table audit.hold is 'Each row is a time in which nothing is built, because a person took readers back';
+
+create table if not exists audit.restatement (
+    switch_id bigint not null references audit.switch,
+    table_name text not null,
+    cell jsonb not null,
+    measure text not null,
+    before numeric not null,
+    after numeric not null,
+    primary key (switch_id, table_name, cell, measure)
+);
+comment on table audit.restatement is 'Each row is a figure of a closed period that a switch changed';
+
 create table if not exists audit.release (
     release_id text primary key,
     build_id text not null references audit.build,
@@ -334,6 +358,11 @@ add column if not exists column_name text,
 add column if not exists value_from text,
 add column if not exists value_to text;
 alter table audit.applied add column if not exists content text not null default '';
+alter table audit.switch
+add column if not exists undo jsonb,
+add column if not exists because jsonb not null default '{}',
+add column if not exists undoes bigint references audit.switch,
+add column if not exists who text;
 
 grant select on all tables in schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
 grant select, insert, delete on keyless.fact_row to peel_transform;
@@ -351,5 +380,7 @@ grant update (accepted, quarantined, refused_by, key_unreadable, gate_input, con
 on audit.delivery_table to peel_gate;
 grant insert, update, delete on audit.build_gate_result to peel_transform;
 grant insert, update on audit.build to peel_transform;
-grant insert on audit.switch to peel_transform;
+grant insert, update (rows, undo) on audit.switch to peel_transform;
+grant insert, update on audit.hold to peel_transform;
+grant insert on audit.restatement to peel_transform;
 grant insert, update on audit.release to peel_publish;

@@ -41,8 +41,8 @@ def seen_by_readers(settings: Settings, *schemas: str) -> dict[str, Any]:
             " and relnamespace::regnamespace::text = any(%s) order by 1, 2",
             (list(schemas),),
         ).fetchall():
-            if (schema, table) == ("mart", "as_of"):
-                continue  # says when the switch was
+            if (schema, table) in (("mart", "as_of"), ("mart", "restatement")):
+                continue  # say when the switch was, or its number
             found[f"{schema}.{table}"] = connection.execute(
                 f"select count(*), md5(string_agg(md5(t::text), '' order by md5(t::text))) from {schema}.\"{table}\" t"
             ).fetchone()
@@ -50,6 +50,9 @@ def seen_by_readers(settings: Settings, *schemas: str) -> dict[str, Any]:
             "select build_id, business_date, deliveries, months, state, reason from audit.build order by 1"
         ).fetchall()
         found["gate"] = connection.execute("select * from audit.build_gate_result order by 1, 2, 3, 4").fetchall()
+        found["restated"] = connection.execute(
+            "select table_name, cell::text, measure, before, after from audit.restatement order by 1, 2, 3"
+        ).fetchall()
         found["switch"] = connection.execute("select build_id, rows from audit.switch order by switch_id").fetchall()
     return found
 

@@ -24,6 +24,8 @@ WHITE, MIXED, ASIAN, BLACK, OTHER = range(5)
 ALL = frozenset(truths.names())
 SURE = 3.89
 """Standard errors of a 99.99% interval: of the hundred estimates here, one in a hundred runs of luck is outside."""
+FEW = 5
+"""Of fewer than so many who passed, or who did not, in the group looked at, no interval is said."""
 Estimate = tuple[float, float, float]
 """A ratio with the lower and the upper end of its interval."""
 
@@ -45,7 +47,7 @@ def rate_ratio(hit: Any, exposed: Any, strata: Any, z: float) -> Estimate:
         n = n1 + n0
         top, bottom = top + a * n0 / n, bottom + b * n1 / n
         spread += (n1 * n0 * (a + b) - a * b * n) / n**2
-    if top * bottom == 0:
+    if top * bottom == 0 or min((exposed & hit).sum(), (exposed & ~hit).sum()) < FEW:
         return math.nan, math.nan, math.nan
     return _interval(top / bottom, spread / (top * bottom), z)
 
@@ -319,7 +321,7 @@ def test_four_fifths_can_fail_without_anything_to_be_told() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FINDERS)
 def test_each_effect_can_be_left_out_alone(name: str) -> None:
-    world = world_until(SEED, 0.15, dt.date(2020, 3, 10), frozenset({name}))
+    world = world_until(SEED, 0.3, dt.date(2020, 3, 10), frozenset({name}))
     estimate = FINDERS[name][0](world, SURE)
     assert _holds(estimate, 1.0), estimate
 
@@ -335,7 +337,7 @@ def test_nothing_is_found_more_often_than_chance_has_it() -> None:
                 tried += 1
                 found += not _holds(estimate, 1.0)
     # a 95% interval misses one time in twenty; three standard errors on top
-    assert tried > 200
+    assert tried > 180
     assert found <= 0.05 * tried + 3 * math.sqrt(0.05 * 0.95 * tried), (found, tried)
 
 

@@ -182,7 +182,7 @@ def test_a_lost_delta_is_waited_for_and_then_all_is_as_if_it_had_never_been_late
     with connect(night_copy, "owner") as connection:
         for schema in ("core", "mart"):
             connection.execute(f"drop schema {schema} cascade".encode())
-        connection.execute("truncate audit.switch, audit.applied")
+        connection.execute("truncate audit.switch, audit.restatement, audit.applied")
     from peel import warehouse
 
     warehouse.bootstrap(night_copy)

@@ -78,5 +78,29 @@ def orphans_sql(child: str, column: str, parent: str, key: str, schema: str) -> 
     )
 
 
+def kept_sql(statement: str, table: Table, undo: str, kind: str) -> str:
+    """SQL that merges as a statement above does, and keeps what it replaces in a table of schema ``undo``.
+
+    Args:
+        statement: of :func:`delete_sql`, :func:`upsert_sql`, :func:`delete_vanished_sql` or :func:`insert_sql`.
+        table: what it merges.
+        undo: the table, which has ``is_old`` and the columns of ``table``: rows that went, and keys that came.
+        kind: ``delete``, ``upsert`` or ``insert``.
+    """
+    names = [column.name for column in table.columns]
+    key = ", ".join(f'"{name}"' for name in table.key)
+    if kind == "insert":
+        given, into = f"false as is_old, {key}", f"is_old, {key}"
+    elif kind == "delete":
+        listed = ", ".join(f'c."{name}"' for name in names)
+        given, into = f"true as is_old, {listed}", ", ".join(["is_old", *(f'"{name}"' for name in names)])
+    else:
+        rest = [name for name in names if name not in table.key]
+        old = [f'new."{name}"' for name in table.key] + [f'old."{name}"' for name in rest]
+        given = ", ".join([f'old."{table.key[0]}" is not null as is_old', *old])
+        into = ", ".join(["is_old", *(f'"{name}"' for name in (*table.key, *rest))])
+    return f'with merged as ({statement} returning {given}) insert into undo."{undo}" ({into}) select * from merged'
+
+
 def _row(alias: str, names: list[str]) -> str:
     return "row(" + ", ".join(f'{alias}."{name}"' for name in names) + ")"

@@ -7,11 +7,13 @@ enforced and proven here by anti-joins. Readers see last night or tonight, never
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from peel.builds import dbt
+from peel.builds import dbt, restatement
 from peel.builds.merge import (
     delete_sql,
     delete_vanished_sql,
@@ -22,6 +24,7 @@ from peel.builds.merge import (
     upsert_sql,
 )
 from peel.builds.tables import Table, View, names_the_gone, tables, views
+from peel.builds.undo import Undo
 from peel.errors import PeelError
 from peel.settings import Settings
 from peel.warehouse import connect
@@ -44,7 +47,8 @@ select
     end as statement,
     b.deliveries,
     l.business_date as latest_attempt_of,
-    l.state as latest_attempt_state
+    l.state as latest_attempt_state,
+    (select h.reason from audit.hold as h where h.lifted_at is null order by h.hold_id desc limit 1) as held_because
 from audit.switched_build as b
 cross join lateral (
     select
@@ -84,14 +88,17 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
             return {}
         if state is None or state[0] != "gated":
             raise PeelError("the build has not passed its gate.", rule="build_gated", do="Build again.")
-        reshaped = {table.name for table in members if _shape(connection, table)}
-        changed, thinned = _merge(connection, members, reshaped)
-        _prove_keys(connection, members, reshaped | thinned)
-        _publish(connection, members, mart, remake=bool(reshaped))
-        _drop_orphans(connection, members, mart)
+        switch_id = begin(connection, build_id, restatement.because(connection, build_id))
+        undo = Undo(connection, switch_id)
+        reshaped = {table.name for table in members if _shape(connection, table, undo)}
+        changed, thinned = _merge(connection, members, reshaped, undo)
+        prove_keys(connection, members, reshaped | thinned)
+        publish(connection, members, mart, remake=bool(reshaped))
+        drop_orphans(connection, members, mart, undo)
         for name in names_the_gone(manifest):
             connection.execute(f'truncate next."{name}"'.encode())
-        connection.execute("insert into audit.switch (build_id, rows) values (%s, %s)", (build_id, Jsonb(changed)))
+        restatement.record(connection, switch_id, members, undo.tables)
+        end(connection, switch_id, changed, undo.settle())
         connection.execute(
             "update audit.build set state = 'switched', finished_at = clock_timestamp() where build_id = %s",
             (build_id,),
@@ -104,7 +111,40 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
     return changed
 
 
-def _shape(connection: psycopg.Connection, table: Table) -> bool:
+def begin(
+    connection: psycopg.Connection,
+    build_id: str,
+    because: dict[str, Any],
+    undoes: int | None = None,
+    who: str | None = None,
+) -> int:
+    """Enter a switch in the audit, at the start of its transaction; its number.
+
+    Args:
+        connection: in the switch's transaction.
+        build_id: what readers will see.
+        because: what it stands on that the build before did not.
+        undoes: the switch that this one takes back.
+        who: who takes it back.
+    """
+    row = connection.execute(
+        "insert into audit.switch (build_id, rows, because, undoes, who) values (%s, '{}', %s, %s, %s)"
+        " returning switch_id",
+        (build_id, Jsonb(because), undoes, who),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def end(connection: psycopg.Connection, switch_id: int, changed: dict[str, int], undo: dict[str, str] | None) -> None:
+    """Say at the end of a switch what it changed, and how it can be taken back."""
+    connection.execute(
+        "update audit.switch set rows = %s, undo = %s where switch_id = %s",
+        (Jsonb(changed), None if undo is None else Jsonb(undo), switch_id),
+    )
+
+
+def _shape(connection: psycopg.Connection, table: Table, undo: Undo) -> bool:
     """Make ``core.<table>`` or make it anew where its columns differ; true when it was made.
 
     A changed shape comes with a changed checksum, and then ``next`` holds every partition.
@@ -125,7 +165,7 @@ def _shape(connection: psycopg.Connection, table: Table) -> bool:
         ),
     ).fetchall()
     if existing != wanted:
-        connection.execute(f'drop table if exists core."{table.name}" cascade'.encode())
+        undo.set_aside(table.name, replaced=True)
         columns = ", ".join(
             f'"{column.name}" {column.type}{" not null" if column.not_null else ""}' for column in table.columns
         )
@@ -136,7 +176,9 @@ def _shape(connection: psycopg.Connection, table: Table) -> bool:
     return existing != wanted
 
 
-def _merge(connection: psycopg.Connection, members: list[Table], reshaped: set[str]) -> tuple[dict[str, int], set[str]]:
+def _merge(
+    connection: psycopg.Connection, members: list[Table], reshaped: set[str], undo: Undo
+) -> tuple[dict[str, int], set[str]]:
     """Merge every table; rows changed by table, and the dimensions that lost rows."""
     changed: dict[str, int] = {}
     thinned: set[str] = set()
@@ -154,18 +196,20 @@ def _merge(connection: psycopg.Connection, members: list[Table], reshaped: set[s
                 connection.execute(statement.encode())
     for table in members:
         if table.is_dimension and table.name not in reshaped:
-            run(table, upsert_sql(table))
+            run(table, undo.merging(table, upsert_sql(table), "upsert"))
     for table in members:
         if not table.is_dimension and table.name not in reshaped:
-            run(table, delete_sql(table))
-            run(table, insert_sql(table))
+            run(table, undo.merging(table, delete_sql(table), "delete"))
+            run(table, undo.merging(table, insert_sql(table), "insert"))
     for table in members:
-        if table.is_dimension and table.name not in reshaped and run(table, delete_vanished_sql(table)):
+        if not table.is_dimension or table.name in reshaped:
+            continue
+        if run(table, undo.merging(table, delete_vanished_sql(table), "delete")):
             thinned.add(table.name)
     return dict(sorted(changed.items())), thinned
 
 
-def _prove_keys(connection: psycopg.Connection, members: list[Table], suspect: set[str]) -> None:
+def prove_keys(connection: psycopg.Connection, members: list[Table], suspect: set[str]) -> None:
     """Declare each foreign key, not enforced, and prove it by one anti-join.
 
     Rows that were there before were proven then: tonight's are proven, and all of a table's where it or
@@ -200,7 +244,7 @@ def _prove_keys(connection: psycopg.Connection, members: list[Table], suspect: s
                 )
 
 
-def _publish(connection: psycopg.Connection, members: list[Table], mart: list[View], *, remake: bool) -> None:
+def publish(connection: psycopg.Connection, members: list[Table], mart: list[View], *, remake: bool) -> None:
     """Make the views of ``mart`` where they are missing or differ, and grant what readers may read."""
     for table in members:
         connection.execute(f'revoke all on core."{table.name}" from peel_analyst'.encode())
@@ -221,17 +265,26 @@ def _publish(connection: psycopg.Connection, members: list[Table], mart: list[Vi
             _comment(connection, f'mart."{view.name}"."{name}"', "column", description)
     connection.execute(AS_OF.encode())
     _comment(connection, "mart.as_of", "view", "The one row is the night that readers see")
+    connection.execute(restatement.RESTATEMENT.encode())
+    label = "Each row is a figure of a closed period that a later night changed"
+    _comment(connection, "mart.restatement", "view", label)
+    for name, description in restatement.DESCRIPTIONS.items():
+        _comment(connection, f'mart."restatement"."{name}"', "column", description)
     connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
 
 
-def _drop_orphans(connection: psycopg.Connection, members: list[Table], mart: list[View]) -> None:
-    """Drop what the manifest no longer describes."""
-    kept = {"core": {table.name for table in members}, "mart": {view.name for view in mart} | {"as_of"}}
+def drop_orphans(connection: psycopg.Connection, members: list[Table], mart: list[View], undo: Undo | None) -> None:
+    """Take away what the manifest does not describe; its tables are kept where a switch can be taken back."""
+    kept = {"core": {table.name for table in members}, "mart": {view.name for view in mart} | {"as_of", "restatement"}}
     for schema, name, kind in connection.execute(
         "select relnamespace::regnamespace::text, relname, relkind from pg_class"
         " where relnamespace in ('core'::regnamespace, 'mart'::regnamespace) and relkind in ('r', 'v')"
     ).fetchall():
-        if name not in kept[schema]:
+        if name in kept[schema]:
+            continue
+        if kind == "r" and undo is not None:
+            undo.set_aside(name, replaced=False)
+        else:
             what = "table" if kind == "r" else "view"
             connection.execute(f'drop {what} if exists {schema}."{name}" cascade'.encode())
 

@@ -18,6 +18,21 @@ class TableColumn:
 
 
 @dataclass(frozen=True)
+class Restated:
+    """How a table of figures is held against what it was.
+
+    Attributes:
+        period: the column that ends a figure's period.
+        cell: the columns that name a figure within it.
+        measures: the columns that are summed.
+    """
+
+    period: str
+    cell: tuple[str, ...]
+    measures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """One table of ``core`` and how the switch merges it.
 
@@ -27,6 +42,7 @@ class Table:
         partition_by: columns of its partition, empty for a dimension, which is merged by key.
         affected: the model in ``next`` that lists tonight's partitions.
         internal: no reader is granted it.
+        restated: how its figures of closed periods are held against what they were, if they are.
     """
 
     name: str
@@ -36,6 +52,7 @@ class Table:
     partition_by: tuple[str, ...]
     affected: str | None
     internal: bool
+    restated: Restated | None = None
 
     @property
     def is_dimension(self) -> bool:
@@ -60,12 +77,12 @@ def tables(manifest: dict[str, Any]) -> list[Table]:
 
 
 def views(manifest: dict[str, Any]) -> list[View]:
-    """The views of ``mart``, compiled over ``next`` and turned to ``core``."""
+    """The views of ``mart``, compiled over ``next`` and turned to ``core``, in whatever database they are made."""
     return [
         View(
             name=node["alias"],
             description=_described(node),
-            sql=node["compiled_code"].replace('"next".', '"core".').strip(),
+            sql=node["compiled_code"].replace(f'"{node["database"]}".', "").replace('"next".', '"core".').strip(),
             columns=tuple((c["name"], c["description"]) for c in node["columns"].values()),
         )
         for node in _models(manifest)
@@ -101,7 +118,12 @@ def _table(node: dict[str, Any]) -> Table:
         partition_by=tuple(switch.get("partition_by", ())),
         affected=switch.get("affected"),
         internal=bool(switch.get("internal", False)),
+        restated=_restated(switch.get("restates")),
     )
+
+
+def _restated(said: dict[str, Any] | None) -> Restated | None:
+    return Restated(said["period"], tuple(said["cell"]), tuple(said["measures"])) if said else None
 
 
 def _column(column: dict[str, Any]) -> TableColumn:

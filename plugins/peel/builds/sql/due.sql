@@ -4,6 +4,7 @@
 -- delivery of it or is overdue, and nothing delivered up to it is still on its way to history. One
 -- build takes everything up to the newest such date. It is due when its ordered list of deliveries,
 -- the decisions or the checksum of models, seeds and contracts differ from those of the last switch.
+-- Nothing is due while a person holds readers at an earlier night.
 --
 -- Parameters: now timestamptz; checksum text; feeds text[], cadences text[], due_times text[] (of the
 -- feeds, in one order; an empty due time for none); arriving text[] (feeds with a delivery at the
@@ -103,6 +104,11 @@ where
         coalesce(switched.deliveries, '{}') <> contents.deliveries
         or coalesce(switched.decisions, '{}') <> contents.decisions
         or coalesce(switched.checksum, '') <> asked.checksum
+    )
+    and not exists (
+        select 1
+        from audit.hold as h
+        where h.lifted_at is null
     )
     -- Readers are not taken back to an older night while a replay has newer ones on their way.
     and not exists (
