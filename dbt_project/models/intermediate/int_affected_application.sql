@@ -1,4 +1,5 @@
--- Applications that came, went or differ since the last switch, with the months they are or were counted in.
+-- Applications that came, went or differ since the last switch, in themselves or at a stage, with the months they
+-- are or were counted in. Those that are gone are named however much is rebuilt.
 with
 tonight as (
     select {{ model_columns('fct_application') | join(', ') }} from {{ ref('int_application') }}
@@ -20,9 +21,41 @@ differing as (
         except
         select * from tonight
     )
+),
+
+differing_stage as (
+    select coalesce(tonight_stage.application_id, switched_stage.application_id) as application_id
+    from {{ ref('int_application_stage') }} as tonight_stage
+    full outer join
+        {{ last_switched('fct_application_stage', column_types('fct_application_stage')) }} as switched_stage
+        on
+            tonight_stage.application_id = switched_stage.application_id
+            and tonight_stage.stage_code = switched_stage.stage_code
+            and tonight_stage.attempt_no = switched_stage.attempt_no
+    where {{ rows_differ('fct_application_stage', 'tonight_stage', 'switched_stage') }}
+),
+
+gone as (
+    select
+        standing.application_id,
+        standing.applied_month_end
+    from
+        {{ standing_keys('fct_application', {'application_id': 'uuid', 'applied_month_end': 'date'}) }} as standing
+    where not exists (select 1 from tonight where tonight.application_id = standing.application_id)
 )
 
-select distinct
+select
     application_id,
     applied_month_end
 from differing
+union
+select
+    application_id,
+    applied_month_end
+from gone
+union
+select
+    tonight.application_id,
+    tonight.applied_month_end
+from tonight
+where tonight.application_id in (select application_id from differing_stage)
