@@ -61,7 +61,7 @@ passed_over as (
             and come_to.furthest = expected.furthest
             and come_to.stages < expected.stages
     inner join {{ ref('dim_stage') }} as stage
-        on come_to.process_version = stage.process_version and stage.stage_order < come_to.furthest
+        on come_to.process_version = stage.process_version and come_to.furthest > stage.stage_order
     inner join delivered as later
         on
             come_to.application_id = later.application_id
