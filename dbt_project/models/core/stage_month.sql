@@ -16,7 +16,10 @@ counted as (
     from {{ ref('fct_application_stage_whole') }} as stage
     inner join {{ ref('fct_application_whole') }} as application
         on stage.application_id = application.application_id
-    where stage.attempt_no = 1
+    where
+        stage.attempt_no = 1
+        and (date_trunc('month', stage.event_on) + interval '1 month' - interval '1 day')::date
+        in (select month_end from {{ ref('int_affected_stage_month') }})
 ),
 
 keyless as (
@@ -27,6 +30,7 @@ whole as (
     select {{ model_columns('stage_month') | join(', ') }} from counted
     union all
     select {{ model_columns('stage_month') | join(', ') }} from keyless
+    where month_end in (select month_end from {{ ref('int_affected_stage_month') }})
 )
 
 select
@@ -42,5 +46,4 @@ select
     sum(otherwise_ended)::integer as otherwise_ended,
     sum(imputed)::integer as imputed
 from whole
-where month_end in (select month_end from {{ ref('int_affected_stage_month') }})
 group by month_end, workforce_group, stage_key, ethnicity_code, sex_code
