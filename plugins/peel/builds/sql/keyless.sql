@@ -161,6 +161,8 @@ counted as (
     select * from movement
     union all
     select * from application
+    union all
+    select * from stage
 )
 
 select
