@@ -85,7 +85,8 @@ applied as (
     from core.fct_application
     where
         person_key in (
-            select person_key from core.fct_application where candidate_key in (select person_key from person)
+            select theirs.person_key from core.fct_application as theirs
+            where theirs.candidate_key in (select person_key from person)
         )
 ),
 
