@@ -18,6 +18,31 @@
 
 
 {#
+  Keys of a fact as they stand in `core`, however much is rebuilt: a row that is gone must be named for the switch
+  to delete it. Empty where the table or one of the columns is not there.
+
+  columns: names with types, for the empty form.
+#}
+{% macro standing_keys(model, columns) -%}
+    {%- set relation = none -%}
+    {%- if execute -%}
+        {%- set found = adapter.get_relation(target.database, 'core', model) -%}
+        {%- if found is not none -%}
+            {%- set names = adapter.get_columns_in_relation(found) | map(attribute='name') | list -%}
+            {%- if columns.keys() | reject('in', names) | list | length == 0 -%}
+                {%- set relation = found -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- if relation is none -%}
+        (select {% for name, type in columns.items() %}null::{{ type }} as {{ name }}{{ ', ' if not loop.last }}{% endfor %} where false)
+    {%- else -%}
+        (select {{ columns.keys() | join(', ') }} from {{ relation }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
   A fact whole: the partitions rebuilt tonight from `next`, all others as last switched.
 
   fact: the model; affected: the model that lists rebuilt partitions; by: the partition's columns.
@@ -74,5 +99,18 @@
         true
     {%- else -%}
         {{ month_end }} >= date '{{ var("last_business_date") }}'
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# Whether two rows of a fact differ in anything. #}
+{% macro rows_differ(fact, tonight, switched) -%}
+    {%- if execute -%}
+        {%- set names = model_columns(fact) -%}
+        ({% for name in names %}{{ tonight }}.{{ name }}{{ ', ' if not loop.last }}{% endfor %})
+        is distinct from
+        ({% for name in names %}{{ switched }}.{{ name }}{{ ', ' if not loop.last }}{% endfor %})
+    {%- else -%}
+        true
     {%- endif -%}
 {%- endmacro %}

@@ -32,6 +32,8 @@ MONTHS = {
     "applicant_month": "month_end",
     "applicant_route_month": "month_end",
     "applicant_year": "year_end",
+    "application_month": "month_end",
+    "stage_month": "month_end",
     "indicator_observation": "period_end",
 }
 FACTS = {

@@ -1,8 +1,13 @@
+-- A stage as one version of the process had it: its wording, and whether it ran beside its neighbours.
 select
-    stage_code,
-    stage_order::integer as stage_order,
-    stage_label,
-    in_2014,
-    in_2019,
-    in_online
-from {{ ref('ref_stage') }}
+    {{ stage_key('process.process_version', 'process.stage_code') }} as stage_key,
+    process.process_version,
+    process.stage_code,
+    stage.stage_order::integer as stage_order,
+    stage.stage_label,
+    process.stage_wording,
+    process.is_parallel,
+    process.process_version <> 'UNKNOWN' as is_known,
+    process.provenance
+from {{ ref('ref_process_stage') }} as process
+inner join {{ ref('ref_stage') }} as stage on process.stage_code = stage.stage_code

@@ -1,9 +1,10 @@
--- Applications with the day each stage was first passed and the candidate as recruitment knows them, and what
+-- Applications with the day each stage was first passed and the candidate as known when they applied, and what
 -- people who were erased have left.
 with
 passed as (
     select
         application_id,
+        max(event_on) filter (where outcome = 'WITHDRAWN') as withdrawn_on,
     {% for stage in ['SIFT', 'ASSESS', 'VET', 'OFFER'] -%}
         min(event_on) filter (where stage_code = '{{ stage }}' and outcome = 'PASS')
             as {{ stage | lower }}_passed_on{{ ',' if not loop.last }}
@@ -18,10 +19,13 @@ standing as (
         (date_trunc('month', application.applied_on) + interval '1 month' - interval '1 day')::date
             as applied_month_end,
         coalesce(candidate.person_key, {{ person_key('application.candidate_id') }}) as person_key,
+        {{ person_key('application.candidate_id') }} as candidate_key,
         application.workforce_group,
-        application.entry_route,
+        coalesce(route.entry_route, 'UNK') as entry_route,
         coalesce(detail.ethnicity_code, 'NC') as ethnicity_code,
         coalesce(detail.sex_code, 'U') as sex_code,
+        detail.residence_borough_code,
+        detail.is_outside_london,
         application.applied_on,
         passed.sift_passed_on,
         passed.assess_passed_on,
@@ -29,22 +33,91 @@ standing as (
         passed.offer_passed_on,
         application.offered_on,
         application.started_on,
+        -- The day is told by an event; without one only the status says that the candidate withdrew.
+        case when application.current_status = 'WITHDRAWN' then passed.withdrawn_on end as withdrawn_on,
         application.current_stage,
         application.current_status,
-        application.source_code,
+        coalesce(stage.stage_key, {{ stage_key("'UNKNOWN'", 'application.current_stage') }}) as furthest_stage_key,
+        process.campaign_id,
+        coalesce(source.source_code, '(UNKNOWN)') as source_code,
+        application.is_referred_by_ambassador,
+        application.is_referred_by_event,
+        -- What was recorded at the time goes before what a candidate remembers: an ambassador's code first, then a
+        -- tracked event.
+        case
+            when application.is_referred_by_ambassador then 'AMBASSADOR'
+            when application.is_referred_by_event then 'OUTREACH_EVENT'
+            else coalesce(source.source_category, 'UNKNOWN')
+        end as attributed_category,
+        case
+            when application.is_referred_by_ambassador then 'ambassador code'
+            when application.is_referred_by_event then 'tracked event'
+            when source.source_code is not null then 'self-report'
+            else 'none'
+        end as attribution_rule,
+        1::smallint as attribution_rule_version,
+        application.lrc_basis,
+        application.lrc_pass,
         application.is_held,
         true as counts_in_month,
         true as counts_in_route_month,
         true as counts_in_year
     from {{ ref('stg_recruitment__application') }} as application
+    inner join {{ ref('int_application_process') }} as process
+        on application.application_id = process.application_id
     left join {{ ref('int_candidate') }} as candidate on application.candidate_id = candidate.candidate_id
-    left join {{ ref('stg_recruitment__candidate') }} as detail on application.candidate_id = detail.candidate_id
+    left join {{ ref('int_application_candidate') }} as detail
+        on application.application_id = detail.application_id
     left join passed on application.application_id = passed.application_id
+    left join {{ ref('dim_entry_route') }} as route on application.entry_route = route.entry_route
+    left join {{ ref('dim_source') }} as source on application.source_code = source.source_code
+    left join {{ ref('dim_stage') }} as stage
+        on process.process_version = stage.process_version and application.current_stage = stage.stage_code
     where application.applied_on <= {{ business_date() }}
 ),
 
-keyless as (
+kept as (
     {{ keyless_rows('fct_application') }}
+),
+
+-- Rows kept before a column was there have it empty: they are of its unknown member.
+keyless as (
+    select
+        kept.application_id,
+        kept.applied_month_end,
+        kept.person_key,
+        kept.person_key as candidate_key,
+        kept.workforce_group,
+        kept.entry_route,
+        kept.ethnicity_code,
+        kept.sex_code,
+        kept.residence_borough_code,
+        kept.is_outside_london,
+        kept.applied_on,
+        null::date as sift_passed_on,
+        null::date as assess_passed_on,
+        null::date as vet_passed_on,
+        null::date as offer_passed_on,
+        null::date as offered_on,
+        null::date as started_on,
+        null::date as withdrawn_on,
+        null::text as current_stage,
+        null::text as current_status,
+        coalesce(kept.furthest_stage_key, 'UNKNOWN:UNKNOWN') as furthest_stage_key,
+        '(UNKNOWN)' as campaign_id,
+        '(UNKNOWN)' as source_code,
+        false as is_referred_by_ambassador,
+        false as is_referred_by_event,
+        coalesce(kept.attributed_category, 'UNKNOWN') as attributed_category,
+        'none' as attribution_rule,
+        1::smallint as attribution_rule_version,
+        null::text as lrc_basis,
+        null::text as lrc_pass,
+        kept.is_held,
+        kept.counts_in_month,
+        kept.counts_in_route_month,
+        kept.counts_in_year
+    from kept
 )
 
 select {{ model_columns('fct_application') | join(', ') }}

@@ -6,3 +6,4 @@ select
     residents,
     obs_status
 from {{ ref('fct_population') }}
+where category_kind in ('ethnic_group', 'sex')

@@ -9,5 +9,6 @@ select
     {{ london_date('event_ts') }} as event_on,
     event_ts,
     attempt_no,
+    last_modified_ts as modified_ts,
     is_held
 from known

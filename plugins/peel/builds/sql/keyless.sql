@@ -2,7 +2,11 @@
 -- totals need of them and nothing else. A month is closed before the month of the last switched night.
 --
 -- Distinct candidates are counted by month, by month and route, and by financial year. Without a key nobody can
--- be told apart any more, so each application says where it is the one its candidate is counted by.
+-- be told apart any more, so each application says where it is the one its candidate is counted by. A candidate may
+-- have registered twice: what is erased goes by the registration, and an application counts its candidate only
+-- where no application under another registration still does.
+--
+-- Outcomes at stages have no demographics of their own: what is kept of them is one row of stage_month each.
 --
 -- In no particular order: rows that lie together would join.
 --
@@ -71,6 +75,49 @@ movement as (
     where person_key in (select person_key from person)
 ),
 
+applied as (
+    select
+        application_id,
+        person_key,
+        applied_month_end,
+        applied_on,
+        workforce_group,
+        entry_route,
+        ethnicity_code,
+        sex_code,
+        attributed_category,
+        furthest_stage_key,
+        residence_borough_code,
+        is_outside_london,
+        candidate_key in (select person_key from person) as is_theirs
+    from core.fct_application
+    where
+        person_key in (
+            select theirs.person_key from core.fct_application as theirs
+            where theirs.candidate_key in (select person_key from person)
+        )
+),
+
+ranked as (
+    select
+        *,
+        row_number() over (
+            partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end
+            order by is_theirs, applied_on, application_id
+        ) = 1 as counts_in_month,
+        row_number() over (
+            partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end, entry_route
+            order by is_theirs, applied_on, application_id
+        ) = 1 as counts_in_route_month,
+        row_number() over (
+            partition by
+                person_key, workforce_group, ethnicity_code, sex_code,
+                date_trunc('year', applied_on - interval '3 months')
+            order by is_theirs, applied_on, application_id
+        ) = 1 as counts_in_year
+    from applied
+),
+
 application as (
     select
         'fct_application' as fact,
@@ -80,26 +127,41 @@ application as (
             'applied_on', applied_month_end,
             'workforce_group', workforce_group,
             'entry_route', entry_route,
+            'attributed_category', attributed_category,
+            'furthest_stage_key', furthest_stage_key,
             'ethnicity_code', case when %(has_objected)s then 'NC' else ethnicity_code end,
             'sex_code', sex_code,
+            'residence_borough_code', residence_borough_code,
+            'is_outside_london', is_outside_london,
             'is_held', false,
-            'counts_in_month', row_number() over (
-                partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end
-                order by applied_on, application_id
-            ) = 1,
-            'counts_in_route_month', row_number() over (
-                partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end, entry_route
-                order by applied_on, application_id
-            ) = 1,
-            'counts_in_year', row_number() over (
-                partition by
-                    person_key, workforce_group, ethnicity_code, sex_code,
-                    date_trunc('year', applied_on - interval '3 months')
-                order by applied_on, application_id
-            ) = 1
+            'counts_in_month', counts_in_month,
+            'counts_in_route_month', counts_in_route_month,
+            'counts_in_year', counts_in_year
         ) as attributes
-    from core.fct_application
-    where person_key in (select person_key from person)
+    from ranked
+    where is_theirs
+),
+
+stage as (
+    select
+        'stage_month' as fact,
+        (date_trunc('month', stage.event_on) + interval '1 month' - interval '1 day')::date as month_end,
+        jsonb_build_object(
+            'month_end', (date_trunc('month', stage.event_on) + interval '1 month' - interval '1 day')::date,
+            'workforce_group', applied.workforce_group,
+            'stage_key', stage.stage_key,
+            'ethnicity_code', case when %(has_objected)s then 'NC' else applied.ethnicity_code end,
+            'sex_code', applied.sex_code,
+            'first_attempts', 1,
+            'passed', (stage.outcome = 'PASS')::integer,
+            'failed', (stage.outcome = 'FAIL')::integer,
+            'withdrawn', stage.is_withdrawal::integer,
+            'otherwise_ended', (stage.outcome in ('NO_SHOW', 'DEFERRED', 'EXPIRED'))::integer,
+            'imputed', stage.is_imputed::integer
+        ) as attributes
+    from applied
+    inner join core.fct_application_stage as stage on applied.application_id = stage.application_id
+    where applied.is_theirs and stage.attempt_no = 1
 ),
 
 counted as (
@@ -108,6 +170,8 @@ counted as (
     select * from movement
     union all
     select * from application
+    union all
+    select * from stage
 )
 
 select

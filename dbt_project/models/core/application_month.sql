@@ -1,0 +1,22 @@
+select
+    applied_month_end as month_end,
+    workforce_group,
+    entry_route,
+    attributed_category,
+    furthest_stage_key,
+    ethnicity_code,
+    sex_code,
+    coalesce(residence_borough_code, case when is_outside_london then 'OUTSIDE' else 'none' end)
+        as residence_area,
+    count(*)::integer as applications
+from {{ ref('fct_application_whole') }}
+where applied_month_end in (select month_end from {{ ref('int_affected_applied_month') }})
+group by
+    applied_month_end,
+    workforce_group,
+    entry_route,
+    attributed_category,
+    furthest_stage_key,
+    ethnicity_code,
+    sex_code,
+    coalesce(residence_borough_code, case when is_outside_london then 'OUTSIDE' else 'none' end)

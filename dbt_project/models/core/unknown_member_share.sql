@@ -1,0 +1,89 @@
+-- How many rows of each fact are of a dimension's unknown member, and what becomes of a build in which they are too
+-- many. The workforce is looked at in its latest month, leavers over twelve months, everything else over all time.
+with
+latest as (
+    select max(month_end) as month_end from {{ ref('int_month') }}
+),
+
+counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
+    select
+        'fct_workforce_snapshot',
+        'dim_org_unit',
+        count(*),
+        count(*) filter (where snapshot.org_unit_key is null or snapshot.org_type in ('UNKNOWN', 'UNMAPPED'))
+    from {{ ref('fct_workforce_snapshot_whole') }} as snapshot
+    inner join latest on snapshot.month_end = latest.month_end
+    where snapshot.is_ho_headcount
+    union all
+    select
+        'fct_workforce_movement',
+        'dim_leaving_reason',
+        count(*),
+        count(*) filter (where coalesce(movement.leaving_reason_code, 'UNK') = 'UNK')
+    from {{ ref('fct_workforce_movement_whole') }} as movement
+    inner join latest on movement.month_end > latest.month_end - interval '12 months'
+    where movement.movement_type = 'leave'
+    union all
+    select
+        'fct_application',
+        unnest(array[
+            'dim_campaign', 'dim_source', 'dim_stage', 'dim_entry_route', 'dim_ethnicity', 'dim_sex', 'dim_area'
+        ]),
+        count(*),
+        unnest(array[
+            count(*) filter (where campaign_id = '(UNKNOWN)'),
+            count(*) filter (where source_code = '(UNKNOWN)'),
+            count(*) filter (where furthest_stage_key like 'UNKNOWN:%'),
+            count(*) filter (where entry_route = 'UNK'),
+            count(*) filter (where ethnicity_code = 'NC'),
+            count(*) filter (where sex_code = 'U'),
+            -- Whoever lives outside London is of no borough, and known.
+            count(*) filter (where residence_borough_code is null and is_outside_london is distinct from true)
+        ])
+    from {{ ref('fct_application_whole') }}
+    union all
+    select
+        'fct_application_stage',
+        'dim_stage',
+        count(*),
+        count(*) filter (where stage_key like 'UNKNOWN:%')
+    from {{ ref('int_application_stage') }}
+    union all
+    -- What has no row to stand on is left out of the fact, and counted here.
+    select
+        'fct_application_stage',
+        'fct_application',
+        count(*),
+        count(*) filter (where application.application_id is null)
+    from {{ ref('stg_recruitment__stage_event') }} as event
+    left join {{ ref('int_application') }} as application on event.application_id = application.application_id
+    union all
+    select
+        'fct_promotion_board',
+        unnest(array['dim_date', 'dim_rank', 'dim_ethnicity']),
+        count(*),
+        unnest(array[
+            count(*) filter (where board_month_end is null),
+            count(*) filter (where rank_code = 'NONE'),
+            count(*) filter (where ethnicity_code = 'NC')
+        ])
+    from {{ ref('int_promotion_board') }}
+)
+
+select
+    counted.fact_name,
+    counted.dimension_name,
+    counted.fact_rows,
+    counted.unknown_rows,
+    coalesce({{ share('counted.unknown_rows', 'counted.fact_rows') }}, 0)::numeric(9, 6) as unknown_share,
+    unknown_limit.share_limit::numeric(9, 6) as share_limit,
+    case
+        when
+            counted.unknown_rows > unknown_limit.rows_allowed
+            and counted.unknown_rows > unknown_limit.share_limit * counted.fact_rows
+            then unknown_limit.on_breach
+        else 'within'
+    end as verdict_on_unknown
+from counted
+left join {{ ref('ref_unknown_limit') }} as unknown_limit
+    on counted.fact_name = unknown_limit.fact_name and counted.dimension_name = unknown_limit.dimension_name

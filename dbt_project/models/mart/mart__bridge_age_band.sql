@@ -1,0 +1,1 @@
+select * from {{ ref('bridge_age_band') }}

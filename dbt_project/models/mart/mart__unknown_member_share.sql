@@ -1,0 +1,1 @@
+select * from {{ ref('unknown_member_share') }}
