@@ -14,7 +14,7 @@ import pytest
 from peel import contracts
 from peel.contracts import Contract
 from peel.feeds.readers import READERS
-from peel.feeds.reference import deliver_reference
+from peel.feeds.reference import deliver_reference, reference_table
 from peel.settings import Settings
 from tests.conftest import HOME
 from tests.readers.test_published_files import read as published
@@ -24,7 +24,7 @@ AREAS = [f"E090000{number:02}" for number in range(1, 34)]
 
 
 def figures(name: str) -> pd.DataFrame:
-    frame = pd.read_csv(HOME / "reference" / "census" / f"{name}.csv", dtype=str, keep_default_na=False)
+    frame = pd.read_csv(io.BytesIO(reference_table(HOME, "census", name)), dtype=str, keep_default_na=False)
     frame["obs_value"] = pd.to_numeric(frame.obs_value)
     return frame
 
@@ -40,7 +40,7 @@ def column(contract: Contract, name: str) -> set[str]:
 
 @pytest.mark.parametrize("contract", CENSUS.contracts, ids=lambda contract: contract.name)
 def test_each_table_is_read_by_its_contract(contract: Contract) -> None:
-    data = (HOME / "reference" / "census" / f"{contract.name}.csv").read_bytes()
+    data = reference_table(HOME, "census", contract.name)
     assert len(data) < 3_000_000
     table = READERS[contract.reader](io.BytesIO(data), contract.reader_options)
     assert table.header == [one.source for one in contract.columns]

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from peel.errors import PeelError
+from peel.feeds.reference import reference_table
 from peel.simulate import deliver, deliver_missing
 from peel.simulate.days import date_of, day_of
 from peel.simulate.dirt import CATALOGUE, LEDGER, PLANTERS, dirty, read_ledger
@@ -306,8 +307,8 @@ def test_the_ledger_holds_no_name_and_no_number_of_the_insured(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", sorted(TRAPS))
 def test_a_census_trap_spoils_one_table_as_the_ledger_says(name: str) -> None:
-    folder = ROOT / "reference" / "census"
-    tables = {path.stem: path.read_text("utf-8") for path in folder.glob("*.csv")}
+    names = {dirt.table for dirt in CATALOGUE.values() if dirt.feed == "census"}
+    tables = {table: reference_table(ROOT, "census", table).decode() for table in names}
     spoilt, entries = spoil(name, tables, "2026-03-10")
     assert {table for table in tables if tables[table] != spoilt[table]} == {CATALOGUE[name].table}
     assert entries

@@ -106,6 +106,27 @@ def test_three_switches_are_taken_back_one_after_the_other_and_no_more(night_cop
     assert dump(night_copy, *READ) == states[4]
 
 
+def test_a_build_that_stands_on_what_was_taken_back_is_never_switched(night_copy: Settings) -> None:
+    first, change = dump(night_copy, *READ), other_sex(night_copy)
+    redeliver(night_copy, day(1), change)
+    run(day(1))
+    redeliver(night_copy, day(2))
+    for feed in ("hr", "recruitment"):
+        landed = night.land(feed, day(2))
+        night.gate(feed)
+        night.apply(feed, landed["refused"])
+    built = night.build()["build_id"]
+    night.gate_build(built)
+    switch_back(night_copy, WHO)
+    with pytest.raises(PeelError, match="has not passed its gate"):
+        night.switch(built)
+    assert dump(night_copy, *READ) == first
+    lift_hold(night_copy, WHO)
+    run(day(2))
+    assert rows(night_copy, "select business_date from mart.as_of") == [(day(2),)]
+    assert dump(night_copy, *READ) == first  # the second night's correction was withdrawn by the third
+
+
 def test_the_first_switch_cannot_be_taken_back(night_copy: Settings) -> None:
     with pytest.raises(PeelError, match="no earlier night"):
         switch_back(night_copy, WHO)

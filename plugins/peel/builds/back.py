@@ -54,6 +54,11 @@ def switch_back(settings: Settings, signed: Signed) -> TakenBack:
         drop_orphans(connection, members, views(manifest), None)
         restatement.take_back(connection, switch_id, last)
         end(connection, switch_id, rows, None)
+        # What is built and not switched yet stands on what readers saw, and is given up.
+        connection.execute(
+            "update audit.build set state = 'failed', reason = 'readers were taken back'"
+            " where state in ('built', 'gated')"
+        )
         connection.execute("insert into audit.hold (who, reason) values (%s, %s)", (signed.who, signed.reason))
         found = connection.execute("select build_id, business_date from audit.switched_build").fetchone()
         assert found is not None
@@ -83,18 +88,17 @@ def lift_hold(settings: Settings, signed: Signed) -> int:
 
 def _last(connection: psycopg.Connection) -> tuple[int, dict[str, str], str]:
     """The last switch that stands, how it replaced each table, and the build that readers saw before it."""
-    standing = connection.execute(
-        "select switch_id, build_id, undo, switched_at from audit.switch s where undoes is null"
-        " and not exists (select from audit.switch b where b.undoes = s.switch_id)"
-        " order by switch_id desc limit 2"
-    ).fetchall()
+    standing = undo.standing(connection, 2)
     if len(standing) < 2:
         raise PeelError("There is no earlier night to go back to.", rule="switch_back")
-    (switch_id, _, how, switched_at), (_, previous, _, _) = standing
-    waiting = connection.execute(
-        "select exists (select from audit.erasure where requested_at > %s)", (switched_at,)
+    found = connection.execute(
+        "select last.undo, exists (select from audit.erasure where requested_at > last.switched_at), before.build_id"
+        " from audit.switch last cross join audit.switch before where last.switch_id = %s and before.switch_id = %s",
+        standing,
     ).fetchone()
-    if how is None or (waiting and waiting[0]):
+    assert found is not None
+    switch_id, (how, is_asked_since, previous) = standing[0], found
+    if how is None or is_asked_since:
         raise PeelError(
             "A person was erased, or keys were changed, since the night before: it is not brought back.",
             rule="switch_back",

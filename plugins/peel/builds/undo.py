@@ -74,21 +74,24 @@ class Undo:
                 if not self._connection.execute(f"select 1 from {source} limit 1".encode()).fetchone():
                     self._connection.execute(f"drop table {source}".encode())
                     del self.tables[name]
-            kept = [
-                row[0]
-                for row in self._connection.execute(
-                    "select switch_id from audit.switch s where undoes is null"
-                    " and not exists (select from audit.switch b where b.undoes = s.switch_id)"
-                    " order by switch_id desc limit %s",
-                    (KEPT,),
-                )
-            ]
+            kept = standing(self._connection, KEPT)
         for (name,) in self._connection.execute(
             "select relname from pg_class where relnamespace = 'undo'::regnamespace and relkind = 'r'"
         ).fetchall():
             if int(name.rsplit("__", 1)[1]) not in kept:
                 self._connection.execute(f'drop table undo."{name}" cascade'.encode())
         return self.tables if self.keeps else None
+
+
+def standing(connection: psycopg.Connection, count: int) -> list[int]:
+    """The last switches that were not taken back, newest first."""
+    rows = connection.execute(
+        "select switch_id from audit.switch s where undoes is null"
+        " and not exists (select from audit.switch b where b.undoes = s.switch_id)"
+        " order by switch_id desc limit %s",
+        (count,),
+    )
+    return [row[0] for row in rows]
 
 
 def source_of(name: str, switch_id: int) -> str:

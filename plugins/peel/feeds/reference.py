@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import hashlib
 import json
@@ -34,7 +35,7 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
     temporary.mkdir(parents=True)
     files = []
     for contract in feed.contracts:
-        data = (settings.home / "reference" / feed.name / f"{contract.name}.csv").read_bytes()
+        data = reference_table(settings.home, feed.name, contract.name)
         name = f"{contract.name}_{business_date:%Y%m%d}_{seq}.csv"
         (temporary / name).write_bytes(data)
         files.append(
@@ -59,6 +60,32 @@ def deliver_reference(settings: Settings, feed: Feed, business_date: dt.date) ->
     (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     temporary.rename(final)
     return final
+
+
+def reference_table(home: Path, feed: str, name: str) -> bytes:
+    """A reference table as it is delivered, from the file of its name or one with a column for each ethnic group.
+
+    Args:
+        home: the installation's root.
+        feed: the feed's name.
+        name: of the table's contract.
+    """
+    folder = home / "reference" / feed
+    path = folder / f"{name}.csv"
+    return path.read_bytes() if path.exists() else _unfolded(folder / f"{name}.wide.csv")
+
+
+def _unfolded(path: Path) -> bytes:
+    """One row for each ethnic group of each row; an empty figure is one that the ONS suppressed."""
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    groups = head[5:]
+    lines = ["census_year,area_code,age,category_code,is_total,merged_with,obs_value,obs_status"]
+    for year, area, age, is_total, merged_with, *figures in rows:
+        for group, figure in zip(groups, figures, strict=True):
+            status = "A" if figure else "Q"
+            lines.append(f"{year},{area},{age},{group},{is_total},{merged_with},{figure},{status}")
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _has_every_table(manifest: Path, feed: Feed) -> bool:

@@ -26,9 +26,7 @@ def train_ambassadors(world: World) -> None:
     active = settings["ambassadors_active_days"] + draws.below(
         len(districts), settings["ambassadors_active_days_spread"]
     )
-    world.ambassadors.append(
-        len(districts), district=districts, trained=trained, until=trained + active, kind=draws.below(len(districts), 4)
-    )
+    world.ambassadors.append(len(districts), district=districts, trained=trained, until=trained + active)
 
 
 def sources(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _INK, _PALE = "#1b2a41", "#9aa5b1"
 _LINES = ("#0b5394", "#b45f06", "#38761d", "#741b47")
 _ERAS = (("2014, SEARCH", "2014"), ("2019, Day One", "2019"), ("2023, online", "2023"))
-_STAGES = ("REG", "ELIG", "SIFT", "ASSESS", "D2", "MED", "FIT", "VET", "REF", "OFFER", "START")
 
 
 def draw(target: Path, night: dt.date, into: Path) -> list[Path]:
@@ -130,11 +129,11 @@ def _funnel(target: Path, file: Path) -> Path:
         ):
             ids = set(officers[of_year & chosen].application_id)
             reached = passed[passed.application_id.isin(ids)].groupby("stage_code").application_id.nunique()
-            stages = [stage for stage in _STAGES if stage in reached.index]
+            stages = [stage for stage in t.STAGES if stage in reached.index]
             shares = [100 * reached[stage] / max(len(ids), 1) for stage in stages]
-            places = [_STAGES.index(stage) + 0.4 * offset for stage in stages]
+            places = [t.STAGES.index(stage) + 0.4 * offset for stage in stages]
             axis.barh(places, shares, height=0.38, color=colour, label=f"{name}, {len(ids):,} applications")
-        axis.set_yticks([n + 0.2 for n in range(len(_STAGES))], _STAGES)
+        axis.set_yticks([n + 0.2 for n in range(len(t.STAGES))], t.STAGES)
         axis.invert_yaxis()
         axis.set_title(title, loc="left")
         axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(-0.05, -0.08), fontsize=9)

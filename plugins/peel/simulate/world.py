@@ -112,7 +112,7 @@ class World:
         )
         self.moves = Columns(person="int32", day="int32", district="int8")
         self.seconds = Columns(spell="int32", day="int32", until="int32", unit="int16", band="int8", fte="int16")
-        self.ambassadors = Columns(district="int8", kind="int8", trained="int32", until="int32")
+        self.ambassadors = Columns(district="int8", trained="int32", until="int32")
         self.candidates = Columns(human="int32", line="int8", closed="int32", hired="int8", anonymised="int32")
         self.applications = Columns(
             candidate="int32",
