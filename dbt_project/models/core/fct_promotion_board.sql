@@ -1,4 +1,3 @@
 -- No total readers see stands on it yet, so nothing of it is kept of whoever is erased.
 select {{ model_columns('fct_promotion_board') | join(', ') }}
 from {{ ref('int_promotion_board') }}
-where board_id in (select board_id from {{ ref('int_affected_board') }})

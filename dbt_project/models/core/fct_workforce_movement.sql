@@ -5,8 +5,12 @@ affected as (
     inner join {{ ref('int_affected_movement_month') }} as affected on month.month_end = affected.month_end
 ),
 
-moved as (
-    {{ movement_rows('affected') }}
+counted as (
+    {{ movement_rows('affected', none if everyone_is_counted() else ref('int_changed_person')) }}
+),
+
+unchanged as (
+    {{ unchanged_rows('fct_workforce_movement', 'affected') }}
 ),
 
 keyless as (
@@ -14,7 +18,10 @@ keyless as (
 )
 
 select {{ model_columns('fct_workforce_movement') | join(', ') }}
-from moved
+from counted
+union all
+select {{ model_columns('fct_workforce_movement') | join(', ') }}
+from unchanged
 union all
 select
     movement_key,

@@ -6,7 +6,11 @@ affected as (
 ),
 
 counted as (
-    {{ workforce_rows('affected') }}
+    {{ workforce_rows('affected', none if everyone_is_counted() else ref('int_changed_person')) }}
+),
+
+unchanged as (
+    {{ unchanged_rows('fct_workforce_snapshot', 'affected') }}
 ),
 
 keyless as (
@@ -15,6 +19,9 @@ keyless as (
 
 select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
 from counted
+union all
+select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
+from unchanged
 union all
 select
     month_end,

@@ -1,8 +1,12 @@
 -- How many rows of each fact are of a dimension's unknown member, and what becomes of a build in which they are too
--- many. The workforce is looked at in its latest month, leavers over twelve months, everything else over all time.
+-- many. The workforce is looked at in its latest month, who left and who applied over twelve months, boards over all time:
+-- what breaks tonight is not to be thinned out by all that was well before.
 with
 latest as (
-    select max(month_end) as month_end from {{ ref('int_month') }}
+    select
+        max(month_end) as month_end,
+        (max(month_end) - interval '12 months')::date as a_year_before
+    from {{ ref('int_month') }}
 ),
 
 counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
@@ -21,7 +25,7 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
         count(*),
         count(*) filter (where coalesce(movement.leaving_reason_code, 'UNK') = 'UNK')
     from {{ ref('fct_workforce_movement_whole') }} as movement
-    inner join latest on movement.month_end > latest.month_end - interval '12 months'
+    inner join latest on movement.month_end > latest.a_year_before
     where movement.movement_type = 'leave'
     union all
     select
@@ -41,13 +45,15 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
             count(*) filter (where residence_borough_code is null and is_outside_london is distinct from true)
         ])
     from {{ ref('fct_application_whole') }}
+    where applied_month_end > (select a_year_before from latest)
     union all
     select
         'fct_application_stage',
         'dim_stage',
         count(*),
         count(*) filter (where stage_key like 'UNKNOWN:%')
-    from {{ ref('int_application_stage') }}
+    from {{ ref('fct_application_stage_whole') }}
+    where event_on > (select a_year_before from latest)
     union all
     -- What has no row to stand on is left out of the fact, and counted here.
     select
@@ -56,7 +62,8 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
         count(*),
         count(*) filter (where application.application_id is null)
     from {{ ref('stg_recruitment__stage_event') }} as event
-    left join {{ ref('int_application') }} as application on event.application_id = application.application_id
+    left join {{ ref('fct_application_whole') }} as application on event.application_id = application.application_id
+    where event.event_on > (select a_year_before from latest)
     union all
     select
         'fct_promotion_board',
@@ -67,7 +74,7 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
             count(*) filter (where rank_code = 'NONE'),
             count(*) filter (where ethnicity_code = 'NC')
         ])
-    from {{ ref('int_promotion_board') }}
+    from {{ ref('fct_promotion_board_whole') }}
 )
 
 select

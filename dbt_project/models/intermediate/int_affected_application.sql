@@ -8,7 +8,11 @@ differing as (
         switched.applied_month_end as switched_month_end
     from {{ ref('int_application') }} as tonight
     full outer join
-        {{ last_switched('fct_application', column_types('fct_application')) }} as switched
+        (
+            select standing.*
+            from {{ last_switched('fct_application', column_types('fct_application')) }} as standing
+            where {{ of_changed_applications('standing.application_id') }}
+        ) as switched
         on tonight.application_id = switched.application_id
     where {{ rows_differ('fct_application', 'tonight', 'switched') }}
 ),
@@ -17,7 +21,11 @@ differing_stage as (
     select coalesce(tonight_stage.application_id, switched_stage.application_id) as application_id
     from {{ ref('int_application_stage') }} as tonight_stage
     full outer join
-        {{ last_switched('fct_application_stage', column_types('fct_application_stage')) }} as switched_stage
+        (
+            select standing.*
+            from {{ last_switched('fct_application_stage', column_types('fct_application_stage')) }} as standing
+            where {{ of_changed_applications('standing.application_id') }}
+        ) as switched_stage
         on
             tonight_stage.application_id = switched_stage.application_id
             and tonight_stage.stage_code = switched_stage.stage_code
@@ -31,9 +39,12 @@ gone as (
         standing.applied_month_end
     from
         {{ standing_keys('fct_application', {'application_id': 'uuid', 'applied_month_end': 'date'}) }} as standing
-    where not exists (
-        select 1 from {{ ref('int_application') }} as tonight where tonight.application_id = standing.application_id
-    )
+    where
+        {{ of_changed_applications('standing.application_id') }}
+        and not exists (
+            select 1 from {{ ref('int_application') }} as tonight
+            where tonight.application_id = standing.application_id
+        )
 )
 
 select

@@ -10,6 +10,7 @@ passed as (
             as {{ stage | lower }}_passed_on{{ ',' if not loop.last }}
     {% endfor %}
     from {{ ref('stg_recruitment__stage_event') }}
+    where {{ of_changed_applications('application_id') }}
     group by application_id
 ),
 
@@ -73,7 +74,9 @@ standing as (
     left join {{ ref('dim_source') }} as source on application.source_code = source.source_code
     left join {{ ref('dim_stage') }} as stage
         on process.process_version = stage.process_version and application.current_stage = stage.stage_code
-    where application.applied_on <= {{ business_date() }}
+    where
+        application.applied_on <= {{ business_date() }}
+        and {{ of_changed_applications('application.application_id') }}
 ),
 
 kept as (
@@ -118,6 +121,7 @@ keyless as (
         kept.counts_in_route_month,
         kept.counts_in_year
     from kept
+    where {{ of_changed_applications('kept.application_id') }}
 )
 
 select {{ model_columns('fct_application') | join(', ') }}

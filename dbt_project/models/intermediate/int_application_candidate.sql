@@ -12,6 +12,7 @@ inner join {{ ref('stg_recruitment__candidate_version') }} as version
 left join {{ ref('stg_postcode__sector') }} as sector
     on version.postcode_sector = sector.sector and sector.is_main_area
 left join {{ ref('ref_area') }} as area on sector.area_code = area.area_code
+where {{ of_changed_applications('application.application_id') }}
 order by
     application.application_id,
     version.is_anonymised,

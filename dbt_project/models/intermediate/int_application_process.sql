@@ -8,3 +8,4 @@ from {{ ref('stg_recruitment__application') }} as application
 left join {{ ref('dim_campaign') }} as campaign on application.campaign_id = campaign.campaign_id
 left join (select distinct process_version from {{ ref('ref_process_stage') }}) as process
     on campaign.process_version = process.process_version
+where {{ of_changed_applications('application.application_id') }}

@@ -21,7 +21,9 @@ delivered as (
     -- A stage that is not of its process keeps its outcome, under no process.
     left join {{ ref('dim_stage') }} as stage
         on process.process_version = stage.process_version and event.stage_code = stage.stage_code
-    where application.applied_on <= {{ business_date() }}
+    where
+        application.applied_on <= {{ business_date() }}
+        and {{ of_changed_applications('event.application_id') }}
     order by
         event.application_id asc, event.stage_code asc, event.attempt_no asc,
         event.modified_ts desc, event.event_ts desc, event.event_id desc

@@ -16,4 +16,6 @@ select
     assignment.is_held
 from {{ ref('stg_hr__assignment') }} as assignment
 inner join {{ ref('int_person') }} as person on assignment.person_id = person.person_id
-where assignment.assignment_status <> 'TERMINATED'
+where
+    assignment.assignment_status <> 'TERMINATED'
+    and {{ of_persons_tonight('person.person_key') }}

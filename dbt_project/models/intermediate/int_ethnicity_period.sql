@@ -6,7 +6,9 @@ with declared as (
         declaration.value_code as ethnicity_code
     from {{ ref('stg_hr__sensitive') }} as declaration
     inner join {{ ref('int_person') }} as person on declaration.person_id = person.person_id
-    where declaration.attribute = 'ETHNICITY'
+    where
+        declaration.attribute = 'ETHNICITY'
+        and {{ of_persons_tonight('person.person_key') }}
     order by person.person_key asc, declaration.declared_on asc, declaration.declared_ts desc, declaration.person_id asc
 )
 

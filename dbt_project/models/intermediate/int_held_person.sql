@@ -1,16 +1,24 @@
 -- Persons of whom HR delivered something that is in quarantine, whether an earlier version of it counts or
 -- none was ever accepted.
-select person_key
-from {{ ref('int_assignment') }}
-where is_held
+select person.person_key
+from {{ ref('stg_hr__person') }} as record
+inner join {{ ref('int_person') }} as person on record.person_id = person.person_id
+where record.is_held
 union
-select person_key
-from {{ ref('int_service_event') }}
-where is_held
+select person.person_key
+from {{ ref('stg_hr__assignment') }} as record
+inner join {{ ref('int_person') }} as person on record.person_id = person.person_id
+where record.is_held
 union
-select person_key
-from {{ ref('int_person_detail') }}
-where is_held
+select person.person_key
+from {{ ref('stg_hr__sensitive') }} as record
+inner join {{ ref('int_person') }} as person on record.person_id = person.person_id
+where record.is_held
+union
+select person.person_key
+from {{ ref('stg_hr__service_event') }} as record
+inner join {{ ref('int_person') }} as person on record.person_id = person.person_id
+where record.is_held
 union
 select person.person_key
 from {{ source('history', 'hr_person_held') }} as held

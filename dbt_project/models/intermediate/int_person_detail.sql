@@ -8,6 +8,7 @@ latest as (
         record.date_of_birth
     from {{ ref('stg_hr__person') }} as record
     inner join {{ ref('int_person') }} as person on record.person_id = person.person_id
+    where {{ of_persons_tonight('person.person_key') }}
     order by person.person_key asc, record.effective_start_date desc, record.person_id desc, record.person_type asc
 ),
 

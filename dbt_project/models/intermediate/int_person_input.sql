@@ -1,57 +1,53 @@
--- A hash of everything the star says about a person: whoever's hash differs from the one of the last
--- switch has changed. Where a person is posted is part of it, so a moved unit changes its people.
+-- A number made of everything HR says about a person tonight: whoever's differs from the one of the last switch
+-- has changed. It is put together of the numbers of rows, so no line of time is drawn for it. A day that has come
+-- since is a change, and so is a unit that was moved, for the people in it.
 with
 org_unit as (
     select
         org_unit_id,
-        string_agg(
-            concat_ws(chr(31), org_type, bcu_code, borough_code, effective_start_date, effective_end_date),
-            chr(30) order by effective_start_date
-        ) as placed
-    from {{ ref('stg_hr__org_unit') }}
+        bit_xor(mark) as mark
+    from ({{ marked('history', 'hr_org_unit', ['known.effective_start_date', 'known.effective_end_date + 1']) }})
     group by org_unit_id
 ),
 
-facts as (
+marks as (
     select
-        assignment.person_key,
-        concat_ws(
-            chr(31), 'a', assignment.assignment_id, assignment.is_primary, assignment.assignment_status,
-            assignment.workforce_group, assignment.rank_code, assignment.rank_basis, assignment.band,
-            assignment.org_unit_id, assignment.fte, assignment.hours_basis, assignment.valid_from,
-            assignment.valid_to, assignment.is_held, org_unit.placed
-        ) as fact
-    from {{ ref('int_assignment') }} as assignment
+        person_id,
+        mark
+    from ({{ marked('history', 'hr_person') }})
+    union all
+    select
+        assignment.person_id,
+        hashint8extended(assignment.mark, coalesce(org_unit.mark, 0))
+    from (
+        {{ marked('history', 'hr_assignment', ['known.effective_start_date', 'known.effective_end_date + 1']) }}
+    ) as assignment
     left join org_unit on assignment.org_unit_id = org_unit.org_unit_id
     union all
     select
-        person_key,
-        concat_ws(chr(31), 'd', sex_code, date_of_birth, is_held)
-    from {{ ref('int_person_detail') }}
+        person_id,
+        mark
+    from ({{ marked('sensitive', 'hr_sensitive', [london_date('known.declared_ts')]) }})
     union all
     select
-        person_key,
-        concat_ws(chr(31), 'e', ethnicity_code, valid_from)
-    from {{ ref('int_ethnicity_period') }}
+        person_id,
+        mark
+    from ({{ marked('history', 'hr_service_event', ['known.event_date']) }})
     union all
     select
-        person_key,
-        concat_ws(
-            chr(31), 's', event_id, event_type, workforce_group, event_date, joiner_type, entry_route,
-            leaving_reason_code, is_held
-        )
-    from {{ ref('int_service_event') }}
-),
-
-hashed as (
+        person_id,
+        mark
+    from ({{ marked('history', 'hr_promotion_board') }})
+    union all
     select
-        person_key,
-        sha256(convert_to(fact, 'UTF8')) as fact_hash
-    from facts
+        person_id,
+        mark
+    from ({{ marked('history', 'hr_training', ['known.event_date']) }})
 )
 
 select
-    person_key,
-    encode(substr(sha256(string_agg(fact_hash, ''::bytea order by fact_hash)), 1, 16), 'hex') as input_hash
-from hashed
-group by person_key
+    person.person_key,
+    bit_xor(marks.mark) as input_hash
+from marks
+inner join {{ ref('int_person') }} as person on marks.person_id = person.person_id
+group by person.person_key

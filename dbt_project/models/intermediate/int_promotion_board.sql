@@ -20,6 +20,7 @@ standing as (
         (numbered.month_start + interval '1 month' - interval '1 day')::date as month_end
     from numbered
     inner join {{ ref('int_person') }} as person on numbered.person_id = person.person_id
+    where {{ of_changed_persons('person.person_key') }}
     order by
         numbered.board_id asc, person.person_key asc, numbered.promoted_on asc nulls last,
         numbered.board_outcome desc nulls last, numbered.exam_outcome desc nulls last, numbered.has_applied desc,

@@ -27,6 +27,8 @@ left join cancelled
         and event.workforce_group = cancelled.workforce_group
         and event.event_date = cancelled.effective_start_date
         and event.event_type in ('JOIN', 'TRANSFER_IN', 'REJOIN')
-where cancelled.person_id is null
+where
+    cancelled.person_id is null
+    and {{ of_persons_tonight('person.person_key') }}
 order by
     person.person_key asc, event.workforce_group asc, event.event_type asc, event.event_date asc, event.event_id asc

@@ -10,6 +10,7 @@ select distinct on (person.person_key, training.course_code, training.event_date
     training.is_held
 from {{ ref('stg_hr__training') }} as training
 inner join {{ ref('int_person') }} as person on training.person_id = person.person_id
+where {{ of_changed_persons('person.person_key') }}
 order by
     person.person_key asc, training.course_code asc, training.event_date asc, training.training_hours desc,
     training.training_outcome asc, training.person_id asc

@@ -1,0 +1,53 @@
+-- A number made of everything the star says of an application comes from: the application and its outcomes at stages,
+-- its candidate in every version, where they lived and who they are, its campaign and its source. One whose number
+-- differs from that of the last switch has changed. What erased people have left is named too.
+with
+candidate_version as (
+    select
+        version.candidate_id,
+        bit_xor(hashint8extended(
+            substr(version.row_hash, 1, 8)::bigint,
+            hashtextextended(concat_ws(chr(31), version.known_from, sector.area_code), 0)
+        )) as mark
+    from {{ source('sensitive', 'history_ats_candidate') }} as version
+    left join {{ ref('stg_postcode__sector') }} as sector
+        on version.postcode_sector = sector.sector and sector.is_main_area
+    where version.known_from <= {{ business_date() }}
+    group by version.candidate_id
+),
+
+marks as (
+    select
+        application.application_id,
+        hashtextextended(
+            concat_ws(
+                chr(31), application.mark, version.mark, candidate.person_key, campaign.process_version,
+                source.source_category
+            ),
+            0
+        ) as mark
+    from (
+        {{ marked('history', 'ats_application', [london_date('known.applied_ts')]) }}
+    ) as application
+    left join candidate_version as version on application.candidate_id = version.candidate_id
+    left join {{ ref('int_candidate') }} as candidate on application.candidate_id = candidate.candidate_id
+    left join {{ ref('dim_campaign') }} as campaign on application.campaign_id = campaign.campaign_id
+    left join {{ ref('dim_source') }} as source on application.source_code = source.source_code
+    union all
+    select
+        application_id,
+        mark
+    from ({{ marked('history', 'ats_stage_event') }})
+    union all
+    select
+        row_id,
+        hashtextextended(attributes::text, 0)
+    from {{ source('keyless', 'fact_row') }}
+    where fact = 'fct_application' and request_id is null
+)
+
+select
+    application_id,
+    bit_xor(mark) as input_hash
+from marks
+group by application_id
