@@ -6,7 +6,7 @@
   rows: SQL for the rows it would have tonight, of changed persons only.
 #}
 {% macro affected_months(fact, rows) -%}
-    {%- if var('rebuild_all') -%}
+    {%- if rebuilds_all() -%}
     select month_end
     from {{ ref('int_month') }}
     {%- else -%}

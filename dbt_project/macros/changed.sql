@@ -4,8 +4,8 @@
 #}
 {% macro everyone_is_counted() -%}
     {{ return(
-        var('rebuild_all') or not var('last_business_date')
-        or var('business_date')[:7] != var('last_business_date')[:7]
+        rebuilds_all() or not last_business_day()
+        or business_day()[:7] != last_business_day()[:7]
     ) }}
 {%- endmacro %}
 
@@ -31,7 +31,7 @@
 {# Keep to changed persons; to everyone when everything is rebuilt. #}
 {% macro of_changed_persons(person_key) -%}
     {%- set changed = ref('int_changed_person') -%}
-    {%- if var('rebuild_all') -%} true {%- else -%}
+    {%- if rebuilds_all() -%} true {%- else -%}
     {{ person_key }} in (select changed.person_key from {{ changed }} as changed)
     {%- endif -%}
 {%- endmacro %}
@@ -49,7 +49,7 @@
 {# Keep to changed applications; to all when everything is rebuilt. #}
 {% macro of_changed_applications(application_id) -%}
     {%- set changed = ref('int_changed_application') -%}
-    {%- if var('rebuild_all') -%} true {%- else -%}
+    {%- if rebuilds_all() -%} true {%- else -%}
     {{ application_id }} in (select changed.application_id from {{ changed }} as changed)
     {%- endif -%}
 {%- endmacro %}

@@ -24,11 +24,6 @@
 {%- endmacro %}
 
 
-{% macro business_date() -%}
-    date '{{ var("business_date") }}'
-{%- endmacro %}
-
-
 {# A timestamp's calendar day in London. #}
 {% macro london_date(expression) -%}
     ({{ expression }} at time zone 'Europe/London')::date

@@ -6,7 +6,7 @@
 #}
 {% macro last_switched(model, columns) -%}
     {%- set relation = none -%}
-    {%- if execute and not var('rebuild_all') -%}
+    {%- if execute and not rebuilds_all() -%}
         {%- set relation = adapter.get_relation(target.database, 'core', model) -%}
     {%- endif -%}
     {%- if relation is none -%}
@@ -50,7 +50,7 @@
 {% macro whole(fact, affected, by) -%}
     {%- set rebuilt = ref(affected) -%}
     {%- set relation = none -%}
-    {%- if execute and not var('rebuild_all') -%}
+    {%- if execute and not rebuilds_all() -%}
         {%- set relation = adapter.get_relation(target.database, 'core', fact) -%}
     {%- endif -%}
     {%- set columns = model_columns(fact) | join(', ') -%}
@@ -95,10 +95,10 @@
   of the last switched night on, which was counted before its end.
 #}
 {% macro is_open_month(month_end) -%}
-    {%- if var('rebuild_all') or not var('last_business_date') -%}
+    {%- if rebuilds_all() or not last_business_day() -%}
         true
     {%- else -%}
-        {{ month_end }} >= date '{{ var("last_business_date") }}'
+        {{ month_end }} >= date '{{ last_business_day() }}'
     {%- endif -%}
 {%- endmacro %}
 

@@ -8,4 +8,4 @@ where tonight.input_hash is distinct from switched.input_hash
 union
 select standing.application_id
 from {{ standing_keys('application_input', {'application_id': 'uuid'}) }} as standing
-where {{ var('rebuild_all') }}
+where {{ rebuilds_all() }}

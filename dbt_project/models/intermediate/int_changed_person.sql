@@ -8,4 +8,4 @@ where tonight.input_hash is distinct from switched.input_hash
 union
 select standing.person_key
 from {{ standing_keys('person_input', {'person_key': 'uuid'}) }} as standing
-where {{ var('rebuild_all') }}
+where {{ rebuilds_all() }}

@@ -89,13 +89,13 @@ def build(settings: Settings) -> str | None:
             return None
         keyless.settle(connection)
         _begin(connection, due)
-        variables = {
-            "business_date": due.business_date.isoformat(),
-            "last_business_date": due.last_business_date.isoformat() if due.last_business_date else "",
-            "rebuild_all": due.rebuild_all,
+        told = {
+            "PEEL_BUSINESS_DATE": due.business_date.isoformat(),
+            "PEEL_LAST_BUSINESS_DATE": due.last_business_date.isoformat() if due.last_business_date else "",
+            "PEEL_REBUILD_ALL": str(due.rebuild_all).lower(),
         }
         try:
-            dbt.build(settings, due.build_id, variables)
+            dbt.build(settings, due.build_id, told)
         except PeelError as error:
             _end(connection, due.build_id, "failed", str(error))
             raise

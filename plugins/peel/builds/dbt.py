@@ -82,24 +82,25 @@ def checksum(settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def build(settings: Settings, build_id: str, variables: Mapping[str, Any]) -> None:
+def build(settings: Settings, build_id: str, told: Mapping[str, str]) -> None:
     """Run ``dbt build`` and keep its manifest under the build's id.
 
     Args:
         settings: the installation.
         build_id: the build.
-        variables: dbt variables.
+        told: what the models are told of the night, as environment variables: dbt parses everything again when a
+            variable of its own differs.
 
     Raises:
         PeelError: dbt failed or built nothing; names the models, never a value.
     """
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dict(variables))]
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
     target = settings.var / "dbt" / "nightly"
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
     run = subprocess.run(
         [sys.executable, "-c", _TIED, str(os.getpid()), str(program(settings)), "--quiet", *arguments],
-        env=environment(settings, "nightly"),
+        env=environment(settings, "nightly") | dict(told),
         cwd=settings.dbt_project,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,0 +1,24 @@
+{#
+  What a night's build is told, by the environment: dbt parses the whole project again when a variable differs, and
+  every night's would. Nothing of it is known while dbt parses, and by hand everything is built as of the first day.
+#}
+{% macro business_day() -%}
+    {{ return(env_var('PEEL_BUSINESS_DATE', '1900-01-01') if execute else '1900-01-01') }}
+{%- endmacro %}
+
+
+{# The night readers see now; empty on the first. #}
+{% macro last_business_day() -%}
+    {{ return(env_var('PEEL_LAST_BUSINESS_DATE', '') if execute else '') }}
+{%- endmacro %}
+
+
+{# Whether models, seeds, contracts or mappings changed since the last switch: every month is built. #}
+{% macro rebuilds_all() -%}
+    {{ return((env_var('PEEL_REBUILD_ALL', 'true') if execute else 'true') == 'true') }}
+{%- endmacro %}
+
+
+{% macro business_date() -%}
+    date '{{ business_day() }}'
+{%- endmacro %}

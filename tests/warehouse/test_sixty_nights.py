@@ -1,0 +1,142 @@
+"""Sixty nights built one by one are, byte for byte, what one build over all of them gives.
+
+Every kind of dirt is planted, a delivery comes three nights late, two months open, and on the way a seed is changed
+and then a model. ``PEEL_SIXTY_SCALE`` sets the force's size (1 is the Met's) and ``PEEL_SIXTY_NIGHTS`` how many nights.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from peel import contracts, night
+from peel.builds import build as building
+from peel.builds import dbt
+from peel.builds.gate import gate_build
+from peel.builds.switch import switch
+from peel.feeds.reference import deliver_reference
+from peel.settings import Settings
+from peel.simulate import deliver, deliver_postcodes
+from peel.simulate.dirt import read_ledger
+from peel.warehouse import connect
+from tests.conftest import HOME, copy_warehouse, drop_warehouse, dump, point_environment_at
+from tests.warehouse.test_dirt_ledger import RATES as THICK
+from tests.warehouse.test_dirt_ledger import lenient
+
+pytestmark = pytest.mark.slow
+
+SCALE = float(os.environ.get("PEEL_SIXTY_SCALE", "0.01"))
+NIGHTS = int(os.environ.get("PEEL_SIXTY_NIGHTS", "60"))
+FIRST = dt.date(2026, 2, 12)
+SEED_CHANGED, MODEL_CHANGED, LATE = NIGHTS // 3, 2 * NIGHTS // 3, NIGHTS // 2
+RATES = THICK | {"unit_closed": 1_000}  # so many more would refuse the build
+READ = ("history", "sensitive", "quarantine", "core")
+
+
+def edit(home: Path, name: str, old: str, new: str) -> None:
+    path = home / "dbt_project" / name
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1, (name, old)
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project that may be changed."""
+    home = tmp_path / "home"
+    left_out = shutil.ignore_patterns(".venv", "target", "logs", "*.egg-info")
+    shutil.copytree(HOME / "dbt_project", home / "dbt_project", ignore=left_out)
+    (home / "reference").symlink_to(HOME / "reference")
+    lenient(home)
+    shutil.copytree(HOME / "expectations" / "marts", home / "expectations" / "marts", dirs_exist_ok=True)
+    monkeypatch.setenv("PEEL_DBT", str(HOME / "dbt_project" / ".venv" / "bin" / "dbt"))
+    return home
+
+
+@pytest.fixture
+def warehouses(
+    server: Settings, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Settings]]:
+    """Empty warehouses of the project, all with one source drop; the last one made is the one that steps load."""
+    made: list[Settings] = []
+
+    def make(name: str) -> Settings:
+        settings = copy_warehouse(server, tmp_path / name, project)
+        made.append(replace(settings, sources=tmp_path / "sources", scale=SCALE))
+        point_environment_at(monkeypatch, made[-1])
+        return made[-1]
+
+    yield make
+    for settings in made:
+        drop_warehouse(server, settings)
+
+
+def take_in(settings: Settings, date: dt.date) -> None:
+    """Land, gate and apply whatever has come; a delivery that is refused is a night's lot."""
+    for feed in contracts.feeds(settings.contracts):
+        night.land(feed.name, date)
+        night.gate(feed.name)
+        try:
+            night.apply(feed.name, [])
+        except night.DeliveryRefused:
+            continue
+
+
+def build(settings: Settings) -> str | None:
+    build_id = building.build(settings)
+    if build_id is not None:
+        gate_build(settings, build_id)
+        switch(settings, build_id)
+    return build_id
+
+
+def test_sixty_nights_are_what_one_build_over_them_gives(
+    warehouses: Callable[[str], Settings], project: Path, tmp_path: Path
+) -> None:
+    settings = warehouses("nightly")
+    days = [FIRST + dt.timedelta(days=number) for number in range(NIGHTS)]
+    deliver_postcodes(settings.sources, FIRST)
+    deliver_reference(settings, contracts.feed(settings.contracts, "census"), FIRST)
+    built, aside, since = [], tmp_path / "late", None
+    for number, date in enumerate(days):
+        if number == SEED_CHANGED:  # chief inspectors are shown with superintendents from now on
+            edit(project, "seeds/ref_rank.csv", "CIN,Chief Inspector,4,INSP+", "CIN,Chief Inspector,4,SUPT+")
+        if number == MODEL_CHANGED:
+            part_time = "count(*) filter (where snapshot.hours_basis = 'PT')"
+            edit(project, "models/core/workforce_month.sql", part_time, "count(*) filter (where snapshot.fte < 1)")
+        deliver(settings.sources, date, scale=SCALE, seed=settings.seed, since=since, dirt=RATES)
+        since = date
+        folder = settings.sources / "hr" / str(date)
+        if number == LATE:
+            folder.rename(aside)
+        if number == LATE + 3:
+            aside.rename(settings.sources / "hr" / str(days[LATE]))
+        take_in(settings, date)
+        built.append(build(settings))
+    assert len(set(built) - {None}) >= NIGHTS - 1  # HR was missing on one
+    nightly = dump(settings, *READ)
+
+    planted = {entry.dirt for entry in read_ledger(settings.sources)}
+    assert planted == set(RATES), set(RATES) - planted
+    with connect(settings, "owner") as connection:
+        affected = connection.execute(
+            "select cardinality(b.months) from audit.switch s join audit.build b using (build_id) order by switch_id"
+        ).fetchall()
+    whole = max(months for (months,) in affected)
+    assert [months == whole for (months,) in affected].count(True) == 3, "the first, and after each change"
+
+    at_once = warehouses("at_once")
+    take_in(at_once, days[-1])
+    assert build(at_once) is not None
+    assert dbt.checksum(at_once) == dbt.checksum(settings)
+    once = dump(at_once, *READ)
+    assert set(once) == set(nightly)
+    different = [table for table in once if once[table] != nightly[table]]
+    assert different == []
+    assert len(once["core.fct_workforce_snapshot"]) > 1_000_000 * SCALE
