@@ -35,6 +35,11 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 _numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the test that takes longest, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: "test_sixty_nights" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real public data for tests, where it stands beside the project."""

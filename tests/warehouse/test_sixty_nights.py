@@ -20,6 +20,7 @@ from peel.builds import build as building
 from peel.builds import dbt
 from peel.builds.gate import gate_build
 from peel.builds.switch import switch
+from peel.errors import PeelError
 from peel.feeds.reference import deliver_reference
 from peel.settings import Settings
 from peel.simulate import deliver, deliver_postcodes
@@ -35,7 +36,7 @@ SCALE = float(os.environ.get("PEEL_SIXTY_SCALE", "0.01"))
 NIGHTS = int(os.environ.get("PEEL_SIXTY_NIGHTS", "60"))
 FIRST = dt.date(2026, 2, 12)
 SEED_CHANGED, MODEL_CHANGED, LATE = NIGHTS // 3, 2 * NIGHTS // 3, NIGHTS // 2
-RATES = THICK | {"unit_closed": 1_000}  # so many more would refuse the build
+RATES = THICK | {"unit_closed": 5_000}  # so many more would refuse most builds
 READ = ("history", "sensitive", "quarantine", "core")
 
 
@@ -89,10 +90,17 @@ def take_in(settings: Settings, date: dt.date) -> None:
 
 
 def build(settings: Settings) -> str | None:
+    """Build, gate and switch what is due; a build that its gate refuses leaves the night before in place."""
     build_id = building.build(settings)
-    if build_id is not None:
+    if build_id is None:
+        return None
+    try:
         gate_build(settings, build_id)
-        switch(settings, build_id)
+    except PeelError as refused:
+        if refused.rule != "build_gate":
+            raise
+        return None
+    switch(settings, build_id)
     return build_id
 
 
@@ -119,11 +127,10 @@ def test_sixty_nights_are_what_one_build_over_them_gives(
             aside.rename(settings.sources / "hr" / str(days[LATE]))
         take_in(settings, date)
         built.append(build(settings))
-    assert len(set(built) - {None}) >= NIGHTS - 1  # HR was missing on one
+    assert len(set(built) - {None}) >= 0.9 * NIGHTS
+    assert built[-1] is not None
     nightly = dump(settings, *READ)
 
-    planted = {entry.dirt for entry in read_ledger(settings.sources)}
-    assert planted == set(RATES), set(RATES) - planted
     with connect(settings, "owner") as connection:
         affected = connection.execute(
             "select cardinality(b.months) from audit.switch s join audit.build b using (build_id) order by switch_id"
@@ -140,3 +147,6 @@ def test_sixty_nights_are_what_one_build_over_them_gives(
     different = [table for table in once if once[table] != nightly[table]]
     assert different == []
     assert len(once["core.fct_workforce_snapshot"]) > 1_000_000 * SCALE
+    if NIGHTS >= 60:
+        planted = {entry.dirt for entry in read_ledger(settings.sources)}
+        assert planted == set(RATES), set(RATES) - planted
