@@ -24,8 +24,15 @@
 {%- endmacro %}
 
 
+{# The night this build is of. The mark lets a function be made of the compiled SQL: `peel.builds.as_known`. #}
 {% macro business_date() -%}
-    date '{{ var("business_date") }}'
+    date '{{ var("business_date") }}' /* business_date */
+{%- endmacro %}
+
+
+{# The day a function's caller asks about; in a build it is the business date. #}
+{% macro as_at() -%}
+    date '{{ var("business_date") }}' /* as_at */
 {%- endmacro %}
 
 
