@@ -19,6 +19,13 @@
 {%- endmacro %}
 
 
+{# The night this build is of. The mark lets a function be made of the compiled SQL: `peel.builds.as_known`. #}
 {% macro business_date() -%}
-    date '{{ business_day() }}'
+    date '{{ business_day() }}' /* business_date */
+{%- endmacro %}
+
+
+{# The day a function's caller asks about; in a build it is the business date. #}
+{% macro as_at() -%}
+    date '{{ business_day() }}' /* as_at */
 {%- endmacro %}

@@ -79,6 +79,82 @@
 {%- endmacro %}
 
 
+{#
+  What people who were erased have left of the workforce in closed months, as `workforce_rows` has it.
+
+  months: a relation of month_end to keep to.
+#}
+{% macro keyless_workforce_rows(months) -%}
+    select
+        month_end,
+        person_key,
+        workforce_group,
+        rank_code,
+        -- What was kept before a column came to be says nothing of it.
+        coalesce(rank_basis, case when workforce_group = 'OFF' then 'UNK' else 'NONE' end) as rank_basis,
+        coalesce(band, 'none') as band,
+        ethnicity_code,
+        sex_code,
+        age_band_code,
+        coalesce(age_band_ons_code, 'ONS_UNK') as age_band_ons_code,
+        org_unit_key,
+        org_type,
+        bcu_code,
+        borough_code,
+        coalesce(hours_basis, case when fte < 1 then 'PT' else 'FT' end) as hours_basis,
+        fte,
+        is_fte_capped,
+        is_ho_headcount,
+        is_working_strength,
+        is_held
+    from ({{ keyless_rows('fct_workforce_snapshot') }}) as kept
+    where month_end in (select month_end from {{ months }})
+{%- endmacro %}
+
+
+{#
+  The workforce counted at the grain of the aggregate star.
+
+  rows: a relation with the columns of `workforce_rows`.
+#}
+{% macro workforce_counts(rows) -%}
+    select
+        snapshot.month_end,
+        snapshot.workforce_group,
+        snapshot.rank_code,
+        rank.rank_group,
+        snapshot.band,
+        snapshot.ethnicity_code,
+        snapshot.sex_code,
+        snapshot.age_band_code,
+        snapshot.org_type,
+        coalesce(snapshot.bcu_code, 'none') as bcu_code,
+        coalesce(snapshot.borough_code, 'none') as borough_code,
+        count(*)::integer as headcount,
+        sum(snapshot.fte)::numeric(12, 3) as fte,
+        (count(*) filter (where snapshot.is_working_strength))::integer as working_strength,
+        (count(*) filter (where snapshot.hours_basis = 'PT'))::integer as part_time,
+        (count(*) filter (where snapshot.rank_basis = 'TEMP'))::integer as temporary_rank,
+        (count(*) filter (where snapshot.is_held))::integer as held,
+        (count(*) filter (where snapshot.is_fte_capped))::integer as fte_capped
+    from {{ rows }} as snapshot
+    inner join {{ ref('dim_rank') }} as rank on snapshot.rank_code = rank.rank_code
+    where snapshot.is_ho_headcount
+    group by
+        snapshot.month_end,
+        snapshot.workforce_group,
+        snapshot.rank_code,
+        rank.rank_group,
+        snapshot.band,
+        snapshot.ethnicity_code,
+        snapshot.sex_code,
+        snapshot.age_band_code,
+        snapshot.org_type,
+        snapshot.bcu_code,
+        snapshot.borough_code
+{%- endmacro %}
+
+
 {# The last day of the month a day lies in. #}
 {% macro month_end_of(day) -%}
     (date_trunc('month', {{ day }}) + interval '1 month' - interval '1 day')::date

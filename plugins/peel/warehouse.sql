@@ -12,12 +12,13 @@ create schema if not exists keyless;
 create schema if not exists core;
 create schema if not exists mart;
 create schema if not exists undo;
+create schema if not exists past;
 
 grant usage, create on schema delivery, quarantine, history, sensitive to peel_ingest;
 grant usage on schema delivery, sensitive to peel_gate;
 grant usage on schema quarantine to peel_gate;
 grant usage on schema history, sensitive, keyless to peel_transform;
-grant usage, create on schema core, mart, undo to peel_transform;
+grant usage, create on schema core, mart, undo, past to peel_transform;
 grant usage on schema core to peel_analyst;
 grant usage on schema mart to peel_bi, peel_publish, peel_analyst;
 grant usage on schema audit to peel_ingest, peel_gate, peel_transform, peel_publish;
@@ -43,6 +44,7 @@ comment on schema sensitive is 'Delivery, quarantine and history of tables with 
 comment on schema keyless is 'What published totals still count of people who were erased, under no key of theirs';
 comment on schema core is 'The star as last switched: unit rows under person keys';
 comment on schema undo is 'Rows of core that the last switches replaced, so that they can be taken back; nobody reads them';
+comment on schema past is 'What readers saw of aggregates at earlier switches; counts, no unit rows';
 comment on schema mart is 'What BI tools and readers use: aggregates and indicators';
 
 create table if not exists audit.delivery (
@@ -319,6 +321,14 @@ create table if not exists audit.restatement (
 );
 comment on table audit.restatement is 'Each row is a figure of a closed period that a switch changed';
 
+create table if not exists audit.past (
+    table_name text primary key,
+    kept_from bigint not null references audit.switch,
+    made_by bigint not null references audit.switch
+);
+comment on table audit.past is
+'Each row is an aggregate of which schema past keeps what readers saw: since which switch, and by which it was made last';
+
 create table if not exists audit.release (
     release_id text primary key,
     build_id text not null references audit.build,
@@ -383,4 +393,5 @@ grant insert, update on audit.build to peel_transform;
 grant insert, update (rows, undo) on audit.switch to peel_transform;
 grant insert, update on audit.hold to peel_transform;
 grant insert on audit.restatement to peel_transform;
+grant insert, update, delete on audit.past to peel_transform;
 grant insert, update on audit.release to peel_publish;

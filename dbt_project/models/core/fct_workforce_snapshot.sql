@@ -14,7 +14,7 @@ unchanged as (
 ),
 
 keyless as (
-    {{ keyless_rows('fct_workforce_snapshot') }}
+    {{ keyless_workforce_rows('affected') }}
 )
 
 select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
@@ -23,27 +23,5 @@ union all
 select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
 from unchanged
 union all
-select
-    month_end,
-    person_key,
-    workforce_group,
-    rank_code,
-    -- What was kept before a column came to be says nothing of it.
-    coalesce(rank_basis, case when workforce_group = 'OFF' then 'UNK' else 'NONE' end) as rank_basis,
-    coalesce(band, 'none') as band,
-    ethnicity_code,
-    sex_code,
-    age_band_code,
-    coalesce(age_band_ons_code, 'ONS_UNK') as age_band_ons_code,
-    org_unit_key,
-    org_type,
-    bcu_code,
-    borough_code,
-    coalesce(hours_basis, case when fte < 1 then 'PT' else 'FT' end) as hours_basis,
-    fte,
-    is_fte_capped,
-    is_ho_headcount,
-    is_working_strength,
-    is_held
+select {{ model_columns('fct_workforce_snapshot') | join(', ') }}
 from keyless
-where month_end in (select month_end from affected)

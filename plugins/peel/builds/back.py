@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import psycopg
 
 from peel import moments
-from peel.builds import dbt, restatement, undo
-from peel.builds.switch import begin, drop_orphans, end, prove_keys, publish
-from peel.builds.tables import tables, views
+from peel.builds import dbt, past, restatement, undo
+from peel.builds.switch import begin, drop_orphans, end, prove_keys, publish, readable
 from peel.deliveries.decisions import Signed
 from peel.errors import PeelError
 from peel.settings import Settings
@@ -46,12 +45,14 @@ def switch_back(settings: Settings, signed: Signed) -> TakenBack:
         connection.rollback()  # the lock is the session's: there is nothing to commit
         last, how, previous = _last(connection)
         manifest = dbt.manifest(settings, previous)
-        members = tables(manifest)
+        members, mart, asked = readable(manifest)
         switch_id = begin(connection, previous, {}, undoes=last, who=signed.who)
+        past.take_back(connection, switch_id, last, how)
         rows = undo.restore(connection, last, how, {table.name: table.key for table in members})
         prove_keys(connection, members, {table.name for table in members})
-        publish(connection, members, views(manifest), remake=True)
-        drop_orphans(connection, members, views(manifest), None)
+        drop_orphans(connection, members, mart, asked, None)
+        past.settle_back(connection, switch_id, members, how)
+        publish(connection, members, mart, asked, remake=True)
         restatement.take_back(connection, switch_id, last)
         end(connection, switch_id, rows, None)
         # What is built and not switched yet stands on what readers saw, and is given up.

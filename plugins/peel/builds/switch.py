@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from peel.builds import dbt, restatement
+from peel.builds import as_known, dbt, past, restatement
 from peel.builds.merge import (
     delete_sql,
     delete_vanished_sql,
@@ -23,7 +23,7 @@ from peel.builds.merge import (
     orphans_sql,
     upsert_sql,
 )
-from peel.builds.tables import Table, View, names_the_gone, tables, views
+from peel.builds.tables import Function, Table, View, names_the_gone, tables, views
 from peel.builds.undo import Undo
 from peel.errors import PeelError
 from peel.settings import Settings
@@ -79,7 +79,7 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         PeelError: the build is not gated, or a foreign key leads nowhere; nothing is changed.
     """
     manifest = dbt.manifest(settings, build_id)
-    members, mart = tables(manifest), views(manifest)
+    members, mart, asked = readable(manifest)
     with connect(settings, "transform") as connection:
         connection.execute("select pg_advisory_lock(hashtext('peel build'))")
         connection.rollback()  # the lock is the session's: there is nothing to commit
@@ -89,15 +89,16 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         if state is None or state[0] != "gated":
             raise PeelError("the build has not passed its gate.", rule="build_gated", do="Build again.")
         switch_id = begin(connection, build_id, restatement.because(connection, build_id))
-        undo = Undo(connection, switch_id)
+        undo = Undo(connection, switch_id, [*past.names(connection), *(table.name for table in members if table.as_of)])
         reshaped = {table.name for table in members if _shape(connection, table, undo)}
         changed, thinned = _merge(connection, members, reshaped, undo)
         prove_keys(connection, members, reshaped | thinned)
-        publish(connection, members, mart, remake=bool(reshaped))
-        drop_orphans(connection, members, mart, undo)
+        drop_orphans(connection, members, mart, asked, undo)
+        past.record(connection, switch_id, members, undo.tables)
+        publish(connection, members, mart, asked, remake=bool(reshaped))
         for name in names_the_gone(manifest):
             connection.execute(f'truncate next."{name}"'.encode())
-        restatement.record(connection, switch_id, members, undo.tables)
+        restatement.record(connection, switch_id, members, undo.tables if undo.keeps else {})
         end(connection, switch_id, changed, undo.settle())
         connection.execute(
             "update audit.build set state = 'switched', finished_at = clock_timestamp() where build_id = %s",
@@ -108,7 +109,16 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         for table in members:
             if table.name in changed:
                 connection.execute(f'analyze core."{table.name}"'.encode())
+                if table.as_of:
+                    connection.execute(f'analyze past."{table.name}"'.encode())
     return changed
+
+
+def readable(manifest: dict[str, Any]) -> tuple[list[Table], list[View], list[Function]]:
+    """The tables of ``core``, the views of ``mart`` and the functions that a build's manifest describes."""
+    members, mart = tables(manifest), views(manifest)
+    asked = [*as_known.functions(manifest), *past.functions(members, mart)]
+    return members, [*mart, *past.views(members, mart)], asked
 
 
 def begin(
@@ -244,8 +254,18 @@ def prove_keys(connection: psycopg.Connection, members: list[Table], suspect: se
                 )
 
 
-def publish(connection: psycopg.Connection, members: list[Table], mart: list[View], *, remake: bool) -> None:
-    """Make the views of ``mart`` where they are missing or differ, and grant what readers may read."""
+def publish(
+    connection: psycopg.Connection, members: list[Table], mart: list[View], asked: list[Function], *, remake: bool
+) -> None:
+    """Make the views of ``mart`` and the functions where they are missing or differ, and grant what readers may read.
+
+    Args:
+        connection: in the switch's transaction.
+        members: the tables of ``core``.
+        mart: the views.
+        asked: the functions.
+        remake: make every view anew, because a table it stands on was.
+    """
     for table in members:
         connection.execute(f'revoke all on core."{table.name}" from peel_analyst'.encode())
         if not table.internal:
@@ -263,6 +283,8 @@ def publish(connection: psycopg.Connection, members: list[Table], mart: list[Vie
         _comment(connection, f'mart."{view.name}"', "view", label)
         for name, description in view.columns:
             _comment(connection, f'mart."{view.name}"."{name}"', "column", description)
+    for function in asked:
+        _make_function(connection, function)
     connection.execute(AS_OF.encode())
     _comment(connection, "mart.as_of", "view", "The one row is the night that readers see")
     connection.execute(restatement.RESTATEMENT.encode())
@@ -273,8 +295,38 @@ def publish(connection: psycopg.Connection, members: list[Table], mart: list[Vie
     connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
 
 
-def drop_orphans(connection: psycopg.Connection, members: list[Table], mart: list[View], undo: Undo | None) -> None:
+def _make_function(connection: psycopg.Connection, function: Function) -> None:
+    """Make a function, unless it stands as it is; nobody but its readers may call it."""
+    arguments = ", ".join(f"{name} {kind}" for name, kind in function.arguments)
+    head = f"({arguments}) returns {function.result} language {function.language} {function.options} as "
+    stamp = connection.execute(
+        "select obj_description(to_regprocedure(%s), 'pg_proc'), md5(%s)", (function.signature, head + function.body)
+    ).fetchone()
+    assert stamp is not None
+    label = f"{function.description} (definition {stamp[1][:8]})"
+    if stamp[0] != label:
+        connection.execute(f"drop function if exists {function.signature}".encode())
+        connection.execute(
+            sql.SQL("create function {} {} {}").format(
+                sql.Identifier(function.schema, function.name), sql.SQL(head), sql.Literal(function.body)
+            )
+        )
+        _comment(connection, function.signature, "function", label)
+    connection.execute(f"revoke all on function {function.signature} from public".encode())
+    connection.execute(f"grant execute on function {function.signature} to {', '.join(function.readers)}".encode())
+
+
+def drop_orphans(
+    connection: psycopg.Connection, members: list[Table], mart: list[View], asked: list[Function], undo: Undo | None
+) -> None:
     """Take away what the manifest does not describe; its tables are kept where a switch can be taken back."""
+    for (signature,) in connection.execute(
+        "select oid::regprocedure::text from pg_proc where pronamespace in ('core'::regnamespace, 'mart'::regnamespace)"
+        " and proowner = current_user::regrole"
+        " and oid <> all (select to_regprocedure(s) from unnest(%s::text[]) as s where to_regprocedure(s) is not null)",
+        ([function.signature for function in asked],),
+    ).fetchall():
+        connection.execute(f"drop function {signature}".encode())
     kept = {"core": {table.name for table in members}, "mart": {view.name for view in mart} | {"as_of", "restatement"}}
     for schema, name, kind in connection.execute(
         "select relnamespace::regnamespace::text, relname, relkind from pg_class"

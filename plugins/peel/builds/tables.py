@@ -43,6 +43,7 @@ class Table:
         affected: the model in ``next`` that lists tonight's partitions.
         internal: no reader is granted it.
         restated: how its figures of closed periods are held against what they were, if they are.
+        as_of: whether what readers saw of it is kept for good, to be asked as of any build.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Table:
     affected: str | None
     internal: bool
     restated: Restated | None = None
+    as_of: bool = False
 
     @property
     def is_dimension(self) -> bool:
@@ -68,11 +70,52 @@ class View:
     description: str
     sql: str
     columns: tuple[tuple[str, str], ...]
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function for readers.
+
+    Attributes:
+        schema: ``core`` or ``mart``.
+        name: its name.
+        arguments: names and types.
+        columns: of the rows it returns; empty where it returns a single value.
+        language: ``sql`` or ``plpgsql``.
+        options: volatility, rights and settings.
+        body: its text.
+        description: what it tells.
+        readers: the roles that may call it.
+        returns: the type of the value, where it returns no rows.
+    """
+
+    schema: str
+    name: str
+    arguments: tuple[tuple[str, str], ...]
+    columns: tuple[TableColumn, ...]
+    language: str
+    options: str
+    body: str
+    description: str
+    readers: tuple[str, ...]
+    returns: str = ""
+
+    @property
+    def signature(self) -> str:
+        """Name and argument types, as PostgreSQL tells functions apart."""
+        return f'{self.schema}."{self.name}"({", ".join(kind for _, kind in self.arguments)})'
+
+    @property
+    def result(self) -> str:
+        """What it returns, as a definition says it."""
+        columns = ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
+        return self.returns or f"table ({columns})"
 
 
 def tables(manifest: dict[str, Any]) -> list[Table]:
     """The tables to switch, dimensions first."""
-    found = [_table(node) for node in _models(manifest) if _meta(node).get("switch")]
+    found = [_table(node) for node in _models(manifest) if meta_of(node).get("switch")]
     return sorted(found, key=lambda table: (not table.is_dimension, table.name))
 
 
@@ -81,9 +124,10 @@ def views(manifest: dict[str, Any]) -> list[View]:
     return [
         View(
             name=node["alias"],
-            description=_described(node),
+            description=described(node),
             sql=node["compiled_code"].replace(f'"{node["database"]}".', "").replace('"next".', '"core".').strip(),
             columns=tuple((c["name"], c["description"]) for c in node["columns"].values()),
+            reads=tuple(name.rsplit(".", 1)[1] for name in node["depends_on"]["nodes"]),
         )
         for node in _models(manifest)
         if "mart" in node["fqn"]
@@ -92,34 +136,42 @@ def views(manifest: dict[str, Any]) -> list[View]:
 
 def names_the_gone(manifest: dict[str, Any]) -> list[str]:
     """Models in ``next`` that name who is no longer there, and are emptied once that has been switched."""
-    return sorted(node["name"] for node in _models(manifest) if _meta(node).get("names_the_gone"))
+    return sorted(node["name"] for node in _models(manifest) if meta_of(node).get("names_the_gone"))
 
 
 def _models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
 
 
-def _meta(node: dict[str, Any]) -> dict[str, Any]:
+def meta_of(node: dict[str, Any]) -> dict[str, Any]:
+    """What a node of the manifest says about itself to Peel."""
     return dict(node.get("config", {}).get("meta") or {})
 
 
-def _described(node: dict[str, Any]) -> str:
-    return f"Each row is {_meta(node)['each_row_is']}"
+def described(node: dict[str, Any]) -> str:
+    """What a row is, as a comment."""
+    return f"Each row is {meta_of(node)['each_row_is']}"
 
 
 def _table(node: dict[str, Any]) -> Table:
-    switch = _meta(node)["switch"]
+    switch = meta_of(node)["switch"]
     key = next(c["columns"] for c in node["constraints"] if c["type"] == "primary_key")
     return Table(
         name=node["name"],
-        description=_described(node),
-        columns=tuple(_column(column) for column in node["columns"].values()),
+        description=described(node),
+        columns=columns_of(node),
         key=tuple(key),
         partition_by=tuple(switch.get("partition_by", ())),
         affected=switch.get("affected"),
         internal=bool(switch.get("internal", False)),
         restated=_restated(switch.get("restates")),
+        as_of=bool(switch.get("as_of", False)),
     )
+
+
+def columns_of(node: dict[str, Any]) -> tuple[TableColumn, ...]:
+    """The columns a model declares, in order."""
+    return tuple(_column(column) for column in node["columns"].values())
 
 
 def _restated(said: dict[str, Any] | None) -> Restated | None:

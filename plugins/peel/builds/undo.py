@@ -26,20 +26,21 @@ class Undo:
     Args:
         connection: in the switch's transaction.
         switch_id: the switch.
+        always: tables of which everything is noted until the switch is settled, because `peel.builds.past` keeps it.
 
     Attributes:
-        keeps: whether anything is kept.
+        keeps: whether the switch can be taken back.
         tables: by table how it was replaced: ``rows`` of it, the ``whole`` table made anew, ``new``, or ``gone``.
     """
 
-    def __init__(self, connection: psycopg.Connection, switch_id: int) -> None:
-        self._connection, self._id = connection, switch_id
+    def __init__(self, connection: psycopg.Connection, switch_id: int, always: Iterable[str] = ()) -> None:
+        self._connection, self._id, self._always = connection, switch_id, frozenset(always)
         self.keeps = _may_keep(connection, switch_id)
         self.tables: dict[str, str] = {}
 
     def merging(self, table: Table, statement: str, kind: str) -> str:
         """The statement, made to keep what it replaces."""
-        if not self.keeps:
+        if not self._notes(table.name):
             return statement
         if table.name not in self.tables:
             self._connection.execute(
@@ -53,13 +54,16 @@ class Undo:
         """Take a table out of ``core``, because another takes its name or none does."""
         exists = self._connection.execute("select to_regclass(%s)", (f'core."{name}"',)).fetchone()
         if exists is None or exists[0] is None:
-            if self.keeps:
+            if self._notes(name):
                 self.tables[name] = NEW
-        elif not self.keeps:
+        elif not self._notes(name):
             self._connection.execute(f'drop table core."{name}" cascade'.encode())
         else:
             _move(self._connection, "core", name, "undo", _name(name, self._id))
             self.tables[name] = WHOLE if replaced else GONE
+
+    def _notes(self, name: str) -> bool:
+        return self.keeps or name in self._always
 
     def settle(self) -> dict[str, str] | None:
         """Drop what is empty or older than the last switches, or everything where nothing is kept.
