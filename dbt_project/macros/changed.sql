@@ -30,9 +30,8 @@
 
 {# Keep to changed persons; to everyone when everything is rebuilt. #}
 {% macro of_changed_persons(person_key) -%}
-    {%- set changed = ref('int_changed_person') -%}
-    {%- if rebuilds_all() -%} true {%- else -%}
-    {{ person_key }} in (select changed.person_key from {{ changed }} as changed)
+    {%- if execute and rebuilds_all() -%} true {%- else -%}
+    {{ person_key }} in (select changed.person_key from {{ ref('int_changed_person') }} as changed)
     {%- endif -%}
 {%- endmacro %}
 
@@ -45,9 +44,8 @@
 
 {# Keep to changed applications; to all when everything is rebuilt. #}
 {% macro of_changed_applications(application_id) -%}
-    {%- set changed = ref('int_changed_application') -%}
-    {%- if rebuilds_all() -%} true {%- else -%}
-    {{ application_id }} in (select changed.application_id from {{ changed }} as changed)
+    {%- if execute and rebuilds_all() -%} true {%- else -%}
+    {{ application_id }} in (select changed.application_id from {{ ref('int_changed_application') }} as changed)
     {%- endif -%}
 {%- endmacro %}
 
@@ -59,18 +57,16 @@
   fact: the model, keyed by person_key and month_end; affected: a relation of month_end.
 #}
 {% macro unchanged_rows(fact, affected) -%}
-    {%- set changed = ref('int_changed_person') -%}
-    {%- set kept = source('keyless', 'fact_row') -%}
-    {%- if everyone_is_counted() -%}
+    {%- if execute and everyone_is_counted() -%}
     select * from counted where false
     {%- else -%}
     select standing.*
     from {{ last_switched(fact, column_types(fact)) }} as standing
     where
         standing.month_end in (select month_end from {{ affected }})
-        and not exists (select 1 from {{ changed }} as changed where standing.person_key = changed.person_key)
+        and not exists (select 1 from {{ ref('int_changed_person') }} as changed where standing.person_key = changed.person_key)
         and not exists (
-            select 1 from {{ kept }} as kept where kept.fact = '{{ fact }}' and standing.person_key = kept.row_id
+            select 1 from {{ source('keyless', 'fact_row') }} as kept where kept.fact = '{{ fact }}' and standing.person_key = kept.row_id
         )
     {%- endif -%}
 {%- endmacro %}

@@ -54,7 +54,7 @@ def test_readers_see_the_old_night_or_the_new_one_whole(night_copy: Settings, tm
     script = tmp_path / "reads.sql"
     script.write_text(READS, "utf-8")
     p = parameters(night_copy, "bi")
-    command = [str(postgres.programs() / "pgbench"), "--no-vacuum", "--file", str(script), "--time", "12"]
+    command = [str(postgres.programs() / "pgbench"), "--no-vacuum", "--file", str(script), "--time", "45"]
     command += ["--client", str(CLIENTS), "--jobs", "1", "-D", f"old={old}", "-D", f"new={new}"]
     command += ["--log", "--log-prefix", str(tmp_path / "log"), "--exit-on-abort"]
     clients = subprocess.Popen(
@@ -76,7 +76,7 @@ def test_readers_see_the_old_night_or_the_new_one_whole(night_copy: Settings, tm
         assert clients.poll() is None, clients.stdout.read() if clients.stdout else ""
         switched = switch(night_copy, build_id)
         assert clients.poll() is None, "the readers were there before the switch and after it"
-        told, _ = clients.communicate(timeout=60)
+        told, _ = clients.communicate(timeout=90)
     finally:
         clients.kill()
     assert switched["workforce_month"] > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -18,6 +19,7 @@ from peel import night
 from peel.builds import erasing
 from peel.deliveries.decisions import Signed
 from peel.errors import PeelError
+from peel.feeds.reference import reference_table
 from peel.settings import Settings
 from peel.simulate import deliver
 from peel.simulate.dirt import read_ledger
@@ -258,8 +260,8 @@ def test_boards_and_courses_are_there_once_for_each_person(dirty: Settings) -> N
 
 
 def test_residents_within_groups_are_those_of_the_census_files(dirty: Settings) -> None:
-    with (HOME / "reference" / "census" / "census_ethnic_group_by_age.csv").open(encoding="utf-8") as file:
-        by_age = list(csv.DictReader(file))
+    table = reference_table(HOME, "census", "census_ethnic_group_by_age").decode("utf-8")
+    by_age = list(csv.DictReader(io.StringIO(table)))
     found = rows(
         dirty,
         "select a.from_age, a.to_age, p.residents, known_cells, suppressed_cells, merged_with_area_code"
@@ -399,6 +401,38 @@ def test_an_application_keeps_its_day_and_a_second_registration_its_person(night
     assert rows(night_copy, "select count(*) from core.fct_application_stage where application_id ="
                 f" '{again['application_id']}'") == [(0,)]  # fmt: skip
     assert closed(night_copy) == totals
+
+
+def test_an_application_moved_from_may_to_march_restates_both_months_and_no_other(night_copy: Settings) -> None:
+    application = next(
+        row
+        for row in read(night_copy, "recruitment", "ats_application")
+        if row["applied_ts"].startswith("2025-05-1") and row["current_status"] == "REJECTED"
+    )
+    before = closed(night_copy)
+
+    def moved(members: Rows) -> None:
+        earlier = {"applied_ts": "2025-03-15T10:00:00+00:00", "last_modified_ts": "2026-03-11T09:00:00+00:00"}
+        members[:] = [application | earlier]
+
+    redeliver(night_copy, day(1), {"ats_application": moved})
+    run(day(1))
+    restated = rows(
+        night_copy,
+        "select table_name, cell ->> 'month_end', measure, sum(change)::integer from mart.restatement"
+        " where table_name in ('applicant_month', 'applicant_route_month') and measure = 'applications'"
+        " group by 1, 2, 3 order by 1, 2",
+    )
+    assert restated == [
+        (table, month, "applications", change)
+        for table in ("applicant_month", "applicant_route_month")
+        for month, change in (("2025-03-31", 1), ("2025-05-31", -1))
+    ]
+    assert rows(night_copy, "select distinct month_end::text from next.int_affected_applied_month"
+                " where month_end < '2026-03-01' order by 1") == [("2025-03-31",), ("2025-05-31",)]  # fmt: skip
+    after = closed(night_copy)
+    assert before["applicant_year"] != after["applicant_year"], "March is of the financial year before"
+    assert len({*before["application_month"]} ^ {*after["application_month"]}) in (2, 3, 4)
 
 
 def test_erasing_the_registration_that_gives_the_key_leaves_the_other_counted_once(night_copy: Settings) -> None:

@@ -394,7 +394,7 @@ LIFE = {
     "starter_in_future": 300_000,
     "second_post": 100_000,
     "staff_and_special": 100_000,
-    "unit_closed": 50_000,
+    "unit_closed": 5_000,  # so many more would refuse the build
     "person_twice": 50_000,
     "rejoiner_renumbered": 1_000_000,
 }
