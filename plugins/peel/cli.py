@@ -172,6 +172,21 @@ def _desk(command: _Add) -> None:
     rotate.add_argument("--close", action="store_true", help="end the overlap: the old landing key is gone for good")
     signed(rotate)
 
+    granted = _actions(command("grant", _grant_list, "let named persons read core, and see who may"))
+    analyst = granted("analyst", _grant_analyst, "give a person a login, or renew it; prints its URL once")
+    analyst.add_argument("login", metavar="LOGIN", help="small letters, digits and underscores")
+    analyst.add_argument("--approver", required=True, help="who approves it, shown in the audit")
+    analyst.add_argument("--until", metavar="DATE", required=True, help="the last day on which they may log in")
+    revoked = granted("revoke", _grant_revoke, "take a login away at once, and end what it is doing")
+    revoked.add_argument("login", metavar="LOGIN")
+    revoked.add_argument("--who", required=True, help="who decides, shown in the audit")
+    list_grants = granted("list", _grant_list, "who may read core, by whose approval, until when")
+    list_grants.add_argument("--all", action="store_true", help="those that have ended too")
+    list_grants.add_argument("--json", action="store_true")
+    reads = command("reads", _reads, "who read which table of core, by day, from the server's log")
+    reads.add_argument("--since", metavar="DATE", help="from this day on")
+    reads.add_argument("--json", action="store_true")
+
     action = _actions(command("quarantine", _quarantine_list, "see and settle rows that are held back"))
     listed = action("list", _quarantine_list, "rows held back, by table, delivery and rule")
     listed.add_argument("what", metavar="FEED|TABLE", nargs="?")
@@ -389,6 +404,37 @@ def _decisions(here: Settings, options: argparse.Namespace) -> None:
 
     rows = ledger.decisions(here, options.feed)
     _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_decisions(rows))
+
+
+def _grant_analyst(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import grants
+
+    until = _date(options.until, "--until")
+    assert until is not None
+    password = grants.grant(here, options.login, options.approver, until)
+    _say(f"{options.login} may read core until {until}, approved by {options.approver}. Shown once, kept nowhere:")
+    _say(warehouse.url(warehouse.parameters(here, "analyst") | {"user": options.login, "password": password}))
+
+
+def _grant_revoke(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import grants
+
+    ended = grants.revoke(here, options.login, options.who)
+    _say(f"{options.login} cannot log in any more; {ended} sessions ended.")
+
+
+def _grant_list(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import grants, lines
+
+    rows = grants.grants(here, ended=options.all)
+    _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_grants(rows))
+
+
+def _reads(here: Settings, options: argparse.Namespace) -> None:
+    from peel.desk import grants, lines
+
+    rows = grants.reads(here, _date(options.since, "--since"))
+    _tell([json.dumps(rows, indent=1, default=str)] if options.json else lines.of_reads(rows))
 
 
 def _erase(here: Settings, options: argparse.Namespace) -> None:

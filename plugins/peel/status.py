@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from peel import contracts
+from peel.desk.grants import grants
 from peel.errors import PeelError
 from peel.london import LONDON, due_at, now
 from peel.settings import Settings
@@ -23,9 +24,10 @@ def document(settings: Settings) -> dict[str, Any]:
     """Everything a program may want to know; counts, names and hashes, never a value.
 
     Returns:
-        ``services``; ``night`` (what readers see); ``holds`` that keep it; ``feeds`` with their source, chain,
-        lateness and staleness; ``deliveries`` with hashes, rows accepted and quarantined and gate results; ``builds``;
-        ``unusable_folders``; ``decisions`` of the last days; ``sizes`` in bytes.
+        ``services``; ``night`` (what readers see); ``holds`` that keep it; ``analysts`` who may read ``core``;
+        ``feeds`` with their source, chain, lateness and staleness; ``deliveries`` with hashes, rows accepted and
+        quarantined and gate results; ``builds``; ``unusable_folders``; ``decisions`` of the last days; ``sizes`` in
+        bytes.
     """
     found: dict[str, Any] = {"services": _services(settings)}
     try:
@@ -129,6 +131,7 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
     return {
         "night": switched[0] if switched else None,
         "holds": holds,
+        "analysts": grants(settings),
         "feeds": _feeds(settings, deliveries, probes, baselines),
         "deliveries": deliveries,
         "builds": builds,
@@ -272,7 +275,11 @@ def _totals(found: dict[str, Any]) -> list[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in decided["by_kind"].items())
     landing = "; ".join(f"{feed} {_big(of['bytes'])} in {of['deliveries']}" for feed, of in sizes["landing"].items())
     tables = ", ".join(f"{schema} {_big(size)}" for schema, size in sizes["tables"].items())
+    analysts = ", ".join(
+        f"{one['login']} {'until' if one['stands'] else 'EXPIRED'} {one['valid_until']}" for one in found["analysts"]
+    )
     return [
+        f"analysts    {analysts or 'none has a login to read core'}",
         f"decisions   in the last {decided['days']} days: {kinds or 'none'}",
         f"landing     {landing or 'empty'}",
         f"tables      {tables}",

@@ -69,7 +69,11 @@ def parameters(settings: Settings, role: str) -> dict[str, str]:
 
 def dsn(settings: Settings, role: str, driver: str = "postgresql") -> str:
     """A URL for a role, as BI tools, SQLAlchemy and psql take it; holds the password."""
-    p = parameters(settings, role)
+    return url(parameters(settings, role), driver)
+
+
+def url(p: dict[str, str], driver: str = "postgresql") -> str:
+    """Connection parameters as a URL; holds the password."""
     credentials = f"{quote(p['user'], safe='')}:{quote(p.get('password', ''), safe='')}"
     extra = {k: v for k, v in p.items() if k not in ("user", "password", "host", "port", "dbname")}
     query = "?" + "&".join(f"{k}={quote(v, safe='')}" for k, v in extra.items()) if extra else ""

@@ -321,6 +321,19 @@ create table if not exists audit.restatement (
 );
 comment on table audit.restatement is 'Each row is a figure of a closed period that a switch changed';
 
+create table if not exists audit.analyst (
+    grant_id bigint generated always as identity primary key,
+    login text not null,
+    approver text not null check (length(approver) > 0),
+    granted_at timestamptz not null default clock_timestamp(),
+    valid_until date not null,
+    ended_at timestamptz,
+    ended_by text
+);
+create unique index if not exists analyst_standing on audit.analyst (login) where ended_at is null;
+comment on table audit.analyst is
+'Each row is a person''s leave to read core under a login of their own: who approved it, until when, and when it was ended or renewed';
+
 create table if not exists audit.past (
     table_name text primary key,
     kept_from bigint not null references audit.switch,
@@ -356,6 +369,38 @@ begin
 end $$;
 revoke all on function audit.forget_never_landed(text) from public;
 grant execute on function audit.forget_never_landed(text) to peel_ingest;
+
+-- A statement of an analyst that finds a row in a table of core asks this once, as a policy of the table, and leaves
+-- a line in the server's log: who and what, never the statement, whatever the server logs otherwise. It is called
+-- with objects, not text: nobody writes anything else into the log by it, nor, without the right to make code, a line
+-- of another person's.
+create or replace function core.read_is_logged(what regclass) returns boolean
+language plpgsql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    raise log 'peel core read: role=% table=%', session_user, what;
+    return true;
+end $$;
+comment on function core.read_is_logged(regclass) is 'Leaves a line in the server''s log that a table is read; always true';
+create or replace function core.read_is_logged(what regprocedure) returns boolean
+language plpgsql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    raise log 'peel core read: role=% table=%', session_user, split_part(what::text, '(', 1);
+    return true;
+end $$;
+comment on function core.read_is_logged(regprocedure) is 'The same for a function that reads history; always true';
+revoke all on function core.read_is_logged(regclass), core.read_is_logged(regprocedure) from public;
+grant execute on function core.read_is_logged(regclass) to peel_analyst, peel_transform;
+grant execute on function core.read_is_logged(regprocedure) to peel_transform;
+do $$ begin
+    alter function core.read_is_logged(regclass) set log_min_error_statement = 'panic';
+    alter function core.read_is_logged(regclass) set log_error_verbosity = 'terse';
+    alter function core.read_is_logged(regprocedure) set log_min_error_statement = 'panic';
+    alter function core.read_is_logged(regprocedure) set log_error_verbosity = 'terse';
+    revoke usage on language plpgsql from public;
+    grant usage on language plpgsql to peel_transform;
+exception when insufficient_privilege then
+    null;  -- a server of which the owner is no superuser: docs/analysts.md says what to ask of its administrator
+end $$;
 
 -- What later versions added.
 alter table audit.delivery_table

@@ -28,6 +28,10 @@ def elsewhere(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["gate"],
         ["deliveries", "hr", "recruitment"],
         ["status", "--unknown"],
+        ["grant"],
+        ["grant", "analyst", "founder", "--until", "2099-01-01"],
+        ["grant", "analyst", "founder", "--approver", "x"],
+        ["grant", "revoke", "founder"],
     ],
 )
 def test_bad_usage_is_told_and_exits_2(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +46,8 @@ def test_bad_usage_is_told_and_exits_2(command: list[str], capsys: pytest.Captur
     [
         (["replay", "hr", "tomorrow"], "DATE is no date: a business date has the form YYYY-MM-DD."),
         (["deliveries", "--since", "2026-02-30"], "--since is no date: a business date has the form YYYY-MM-DD."),
+        (["reads", "--since", "soon"], "--since is no date: a business date has the form YYYY-MM-DD."),
+        (["grant", "analyst", "peel_x", "--approver", "x", "--until", "2099-01-01"], "This cannot be a login."),
         (["deliveries", "nothing"], "feed nothing: there is no such feed. Feeds are"),
         (["deliveries", "--state", "lost"], "there is no such state. States are landed,"),
         (["deliveries", "hr"], "PostgreSQL has not been started here. Run `peel up`"),

@@ -38,6 +38,7 @@ begin
     elsif $1 > $2 then
         raise invalid_parameter_value using message = 'as_at: nobody is counted at a day after known_on';
     end if;
+    perform core.read_is_logged('core.{name}(date, date)'::regprocedure);
     return query
 {query};
 end
@@ -76,7 +77,7 @@ def _function(manifest: dict[str, Any], node: dict[str, Any]) -> Function:
         language="plpgsql",
         options="stable security definer set search_path = pg_catalog, pg_temp"
         " set datestyle = 'ISO, YMD' set timezone = 'UTC'",
-        body=_BODY.format(tables=",".join(sorted(tables)), query=query),
+        body=_BODY.format(name=node["name"], tables=",".join(sorted(tables)), query=query),
         description=described(node),
         readers=("peel_analyst",),
     )

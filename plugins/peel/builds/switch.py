@@ -270,6 +270,7 @@ def publish(
         connection.execute(f'revoke all on core."{table.name}" from peel_analyst'.encode())
         if not table.internal:
             connection.execute(f'grant select on core."{table.name}" to peel_analyst'.encode())
+            _log_reads(connection, table.name)
     for view in mart:
         stamp = connection.execute(
             "select obj_description(to_regclass(%s), 'pg_class')", (f'mart."{view.name}"',)
@@ -293,6 +294,26 @@ def publish(
     for name, description in restatement.DESCRIPTIONS.items():
         _comment(connection, f'mart."restatement"."{name}"', "column", description)
     connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
+
+
+def _log_reads(connection: psycopg.Connection, name: str) -> None:
+    """Have every scan of a table by an analyst leave a line in the server's log, by a policy that lets all rows pass.
+
+    As a subquery it is asked once for a statement that finds a row, not once for a row; in read-only transactions
+    too, and what is logged outlives a rollback. The owner of the table, and so every view of ``mart``, is not
+    concerned.
+    """
+    logs = connection.execute(
+        "select relrowsecurity and exists (select from pg_policy where polrelid = c.oid and polname = 'read_is_logged')"
+        " from pg_class as c where c.oid = to_regclass(%s)",
+        (f'core."{name}"',),
+    ).fetchone()
+    if logs is None or not logs[0]:
+        connection.execute(f'alter table core."{name}" enable row level security'.encode())
+        connection.execute(
+            f'create policy read_is_logged on core."{name}" for select to peel_analyst'
+            f" using ((select core.read_is_logged('core.\"{name}\"'::regclass)))".encode()
+        )
 
 
 def _make_function(connection: psycopg.Connection, function: Function) -> None:

@@ -45,6 +45,23 @@ def of_decisions(rows: Rows) -> list[str]:
     return told or ["Nobody has decided anything."]
 
 
+def of_grants(rows: Rows) -> list[str]:
+    """A line for each grant to read ``core``."""
+    told = []
+    for row in rows:
+        state = f"until {row['valid_until']}" if row["stands"] else f"EXPIRED {row['valid_until']}"
+        if row["ended_at"]:
+            state = f"ended {row['ended_at']:%Y-%m-%d} by {row['ended_by']}"
+        told.append(f"{row['login']:<24} since {row['granted_at']:%Y-%m-%d} {state}, approved by {row['approver']}")
+    return told or ["Nobody has a login to read core."]
+
+
+def of_reads(rows: Rows) -> list[str]:
+    """A line for each person, table and day."""
+    told = [f"{row['day']}  {row['login']:<24} {row['table_name']:<28} {row['reads']:>7,} reads" for row in rows]
+    return told or ["Nobody has read core."]
+
+
 def of_again(again: Again) -> list[str]:
     """What gating and applying again came to."""
     told = []
