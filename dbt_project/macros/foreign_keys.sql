@@ -6,7 +6,8 @@
 #}
 {% macro add_foreign_keys() -%}
     {%- if execute and flags.WHICH in ('build', 'run') -%}
-        {%- for node in graph.nodes.values() if node.resource_type == 'model' -%}
+        {%- for node in graph.nodes.values()
+            if node.resource_type == 'model' and node.config.materialized == 'table' -%}
             {%- for column in node.columns.values() if column.config.meta.get('references') -%}
                 {%- set table, key = column.config.meta.references.split('.') -%}
                 {%- set relation = adapter.get_relation(target.database, node.schema, node.name) -%}

@@ -72,7 +72,7 @@ class View:
 
 def tables(manifest: dict[str, Any]) -> list[Table]:
     """The tables to switch, dimensions first."""
-    found = [_table(node) for node in _models(manifest) if _meta(node).get("switch")]
+    found = [_table(node) for node in models(manifest) if meta(node).get("switch")]
     return sorted(found, key=lambda table: (not table.is_dimension, table.name))
 
 
@@ -85,30 +85,32 @@ def views(manifest: dict[str, Any]) -> list[View]:
             sql=node["compiled_code"].replace(f'"{node["database"]}".', "").replace('"next".', '"core".').strip(),
             columns=tuple((c["name"], c["description"]) for c in node["columns"].values()),
         )
-        for node in _models(manifest)
+        for node in models(manifest)
         if "mart" in node["fqn"]
     ]
 
 
 def names_the_gone(manifest: dict[str, Any]) -> list[str]:
     """Models in ``next`` that name who is no longer there, and are emptied once that has been switched."""
-    return sorted(node["name"] for node in _models(manifest) if _meta(node).get("names_the_gone"))
+    return sorted(node["name"] for node in models(manifest) if meta(node).get("names_the_gone"))
 
 
-def _models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The manifest's models, as dbt gives them."""
     return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
 
 
-def _meta(node: dict[str, Any]) -> dict[str, Any]:
+def meta(node: dict[str, Any]) -> dict[str, Any]:
+    """What a model's properties say under ``meta``."""
     return dict(node.get("config", {}).get("meta") or {})
 
 
 def _described(node: dict[str, Any]) -> str:
-    return f"Each row is {_meta(node)['each_row_is']}"
+    return f"Each row is {meta(node)['each_row_is']}"
 
 
 def _table(node: dict[str, Any]) -> Table:
-    switch = _meta(node)["switch"]
+    switch = meta(node)["switch"]
     key = next(c["columns"] for c in node["constraints"] if c["type"] == "primary_key")
     return Table(
         name=node["name"],
