@@ -122,3 +122,29 @@ def test_the_exposures_are_all_of_mart_for_bi_and_what_a_release_reads() -> None
     read = set(re.findall(r"(?:from|join) mart\.(\w+)", releases)) - {"as_of"}
     assert exposures["release"] == read
     assert exposures["dashboards"] == {path.stem.removeprefix("mart__") for path in MODELS.glob("mart/*.sql")}
+
+
+POSTING = {"borough_code", "posting_borough_code", "posting_borough_name", "posting_bcu_code", "posting_bcu_name"}
+RESIDENCE = {"residence_borough_code", "residence_area", "residence_area_name"}
+
+
+def test_the_name_of_a_borough_says_of_which_kind_it_is() -> None:
+    kinds: dict[str, set[str]] = {"posting": set(), "residence": set(), "population": set()}
+    for name, (path, node) in described("models").items():
+        if path.parent.name not in ("core", "mart"):
+            continue
+        columns = {column["name"] for column in node["columns"]}
+        placed = {column for column in columns if re.search("borough|residence", column)}
+        assert placed <= POSTING | RESIDENCE, name
+        found = {"posting": columns & POSTING, "residence": columns & RESIDENCE}
+        found["population"] = columns & {"area_code"} if node["config"]["group"] == "population" else set()
+        held = [kind for kind, has in found.items() if has]
+        assert len(held) <= 1, f"{name} holds boroughs of two kinds"
+        for kind in held:
+            kinds[kind].add(name)
+        if path.parent.name == "mart" and name != "mart__dim_org_unit":
+            assert "borough_code" not in columns, f"{name} does not say which borough"
+    groups = {name: node["config"]["group"] for name, (_, node) in described("models").items()}
+    assert {groups[name] for name in kinds["posting"]} == {"workforce"}
+    assert {groups[name] for name in kinds["residence"]} == {"recruitment"}
+    assert {"mart__population", "mart__population_within", "fct_population"} <= kinds["population"]
