@@ -45,11 +45,11 @@ select
     living.five_group,
     counted.headcount::integer as headcount,
     posted.headcount_stated::integer as headcount_stated,
-    {{ share('counted.headcount', 'posted.headcount_stated') }} as workforce_share,
+    ({{ share('counted.headcount', 'posted.headcount_stated') }})::numeric(9, 6) as workforce_share,
     living.census_year,
     living.residents::bigint as residents,
     living.all_residents::bigint as all_residents,
-    {{ share('living.residents', 'living.all_residents') }} as residents_share,
+    ({{ share('living.residents', 'living.all_residents') }})::numeric(9, 6) as residents_share,
     (select max(build.build_id) from {{ source('audit', 'switched_build') }} as build) as build_id
 from posted
 cross join
