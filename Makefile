@@ -7,7 +7,7 @@ export UV_NO_PROGRESS := 1
 # The environments are this project's own, whatever shell they are made from.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run stop test test-fast lint bench picture clean lock
+.PHONY: help run stop test test-fast lint docs bench picture clean lock
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ lint: .venv/.dev ## check style, types, import rules and SQL
 	@.venv/bin/sqlfluff lint --disable-progress-bar dbt_project/models plugins/peel/warehouse.sql
 	@.venv/bin/sqlfluff lint --disable-progress-bar --templater placeholder plugins/peel/builds/sql
 	@echo "Style, types, import rules and SQL are as they should be."
+
+docs: .venv/.run dbt_project/.venv/.run ## write the data dictionary and the entity diagrams from the models
+	@.venv/bin/peel dictionary
 
 bench: .venv/.run ## measure against floors in the same run; writes benchmarks/results/latest.json
 	@.venv/bin/python -m benchmarks $(ROWS)

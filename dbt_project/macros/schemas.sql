@@ -7,3 +7,11 @@
         {{ target.schema ~ '_mart' if is_mart else target.schema }}
     {%- endif -%}
 {%- endmacro %}
+
+
+{# What readers see is made by the switch alone: `--target readers` is for docs. #}
+{% macro leave_readers_alone() -%}
+    {%- if execute and target.name == 'readers' and flags.WHICH in ('build', 'run', 'seed', 'clone') -%}
+        {{ exceptions.raise_compiler_error("The target readers is for docs: core and mart are made by the switch.") }}
+    {%- endif -%}
+{%- endmacro %}

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     env = command("env", _env, "write the .env of a team deployment, every secret fresh")
     env.add_argument("file", type=Path, nargs="?", default=Path(".env"))
     command("dbt-sources", _dbt_sources, "write dbt's sources from the contracts")
+    command("dictionary", _dictionary, "write docs/dictionary.md and docs/star.md from dbt's models")
     clean = command("clean", _clean, "stop everything and remove what Peel wrote, keys included")
     clean.add_argument("--yes", action="store_true", help="do not ask")
     return parser
@@ -586,6 +587,16 @@ def _dbt_sources(here: Settings, options: argparse.Namespace) -> None:
     path = here.dbt_project / "models" / "staging" / "_sources.yml"
     path.write_text(sources_document(here.contracts), "utf-8")
     _say(f"Written: {path.relative_to(here.home)}")
+
+
+def _dictionary(here: Settings, options: argparse.Namespace) -> None:
+    from peel.builds import dbt, describe
+
+    manifest = dbt.parse(here)
+    for name, text in (("dictionary.md", describe.dictionary(manifest)), ("star.md", describe.star(manifest))):
+        path = here.home / "docs" / name
+        path.write_text(text, "utf-8")
+        _say(f"Written: {path.relative_to(here.home)}")
 
 
 def _clean(here: Settings, options: argparse.Namespace) -> None:

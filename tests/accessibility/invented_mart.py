@@ -91,8 +91,8 @@ create table mart.dim_area (area_code text, area_name text, area_type text, bcu_
 create table mart.dim_ethnicity (ethnicity_code text, ethnicity_label text, five_group text, is_known boolean,
     is_ethnic_minority boolean, is_non_white_british boolean, sort_order integer);
 create table mart.workforce_month (month_end date, workforce_group text, rank_code text, rank_group text,
-    ethnicity_code text, sex_code text, age_band_code text, org_type text, bcu_code text, borough_code text,
-    headcount integer, fte numeric);
+    ethnicity_code text, sex_code text, age_band_code text, org_type text, posting_bcu_code text,
+    posting_borough_code text, headcount integer, fte numeric);
 create table mart.movement_month (month_end date, movement_type text, workforce_group text, joiner_type text,
     entry_route text, leaving_reason text, ethnicity_code text, sex_code text, movements integer);
 create table mart.population (census_year smallint, area_code text, ethnicity_code text, sex_code text,

@@ -1,9 +1,11 @@
-"""dbt's own unit tests, and what every model must say about itself."""
+"""dbt itself: its unit tests, what it builds, its freshness and its docs."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -21,33 +23,112 @@ def switched_build(settings: Settings) -> str:
     return str(row[0])
 
 
-def test_dbts_unit_tests_pass(night_copy: Settings) -> None:
-    run = subprocess.run(
-        [str(dbt.program(night_copy)), "--quiet", "test", "--select", "test_type:unit"],
-        env=dbt.environment(night_copy),
-        cwd=night_copy.dbt_project,
+def run_dbt(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(dbt.program(settings)), *arguments],
+        env=dbt.environment(settings),
+        cwd=settings.dbt_project,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_dbts_unit_tests_pass(night_copy: Settings) -> None:
+    run = run_dbt(night_copy, "--quiet", "test", "--select", "test_type:unit")
     assert run.returncode == 0, run.stdout[-3000:]
     results = json.loads((night_copy.var / "dbt" / "by_hand" / "run_results.json").read_text())["results"]
     assert len(results) >= 4
     assert {result["status"] for result in results} <= {"pass", "success"}
 
 
-def test_every_table_says_what_a_row_is_and_every_column_what_it_holds(london_night: Settings) -> None:
-    nodes = [
-        node
-        for node in dbt.manifest(london_night, switched_build(london_night))["nodes"].values()
-        if node["resource_type"] in ("model", "seed") and node["package_name"] == "peel"
-    ]
-    assert len(nodes) > 60
-    for node in nodes:
-        assert node["config"]["meta"].get("each_row_is"), node["name"]
-        assert node["columns"], node["name"]
-        for column in node["columns"].values():
-            assert column["description"], (node["name"], column["name"])
+def test_a_night_builds_every_model_with_the_columns_it_describes_and_without_a_warning(london_night: Settings) -> None:
+    manifest = dbt.manifest(london_night, switched_build(london_night))
+    described = {
+        (node["schema"], node["alias"]): list(node["columns"])
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("model", "seed")
+    }
+    assert len(described) > 100
+    with connect(london_night, "owner") as connection:
+        built = connection.execute(
+            "select c.relnamespace::regnamespace::text, c.relname, array_agg(a.attname::text order by a.attnum)"
+            " from pg_class as c join pg_attribute as a on a.attrelid = c.oid where a.attnum > 0"
+            " and c.relnamespace in ('next'::regnamespace, 'next_mart'::regnamespace) and c.relkind in ('r', 'v')"
+            " group by 1, 2"
+        ).fetchall()
+    assert {(schema, name): sorted(columns) for schema, name, columns in built} == {
+        relation: sorted(columns) for relation, columns in described.items()
+    }
+    log = (london_night.logs / "dbt" / "dbt.log").read_text("utf-8")
+    assert "Finished running" in log
+    assert [line for line in log.splitlines() if re.search(r"\[(warn|error)\s*\]", line)] == []
+
+
+def public_views(settings: Settings) -> dict[str, dict[str, Any]]:
+    nodes = dbt.manifest(settings, switched_build(settings))["nodes"].values()
+    views = {node["alias"]: node for node in nodes if node["config"].get("access") == "public"}
+    assert len(views) >= 30
+    return views
+
+
+def test_each_view_for_bi_has_one_row_for_each_value_of_its_key(london_night: Settings) -> None:
+    with connect(london_night, "bi") as connection:
+        for name, node in public_views(london_night).items():
+            key = ", ".join(node["config"]["meta"]["key"])
+            row = connection.execute(f"select count(*), count(distinct ({key})) from mart.{name}".encode()).fetchone()
+            assert row is not None
+            assert row[0] == row[1], name
+
+
+def test_what_a_view_for_bi_refers_to_is_there(london_night: Settings) -> None:
+    referring = 0
+    with connect(london_night, "bi") as connection:
+        for name, node in public_views(london_night).items():
+            for column in node["columns"].values():
+                table, _, key = column["config"]["meta"].get("references", "").partition(".")
+                if not table:
+                    continue
+                referring += 1
+                lost = connection.execute(
+                    f"select count(*) from mart.{name} as x left join mart.{table} as y on x.{column['name']} = y.{key}"
+                    f" where x.{column['name']} is not null and y.{key} is null".encode()
+                ).fetchone()
+                assert lost == (0,), (name, column["name"])
+    assert referring > 50
+
+
+def test_freshness_is_told_in_nights_behind_the_newest_business_date(night_copy: Settings) -> None:
+    def freshness(*arguments: str) -> dict[str, set[str]]:
+        run_dbt(night_copy, "--quiet", "source", "freshness", *arguments)
+        results = json.loads((night_copy.var / "dbt" / "by_hand" / "sources.json").read_text("utf-8"))["results"]
+        found: dict[str, set[str]] = {}
+        for result in results:
+            feed = "hr" if "hr_" in result["unique_id"] else "recruitment"
+            found.setdefault(feed, set()).add(result["status"])
+        return found
+
+    assert freshness() == {"hr": {"pass"}, "recruitment": {"pass"}}
+    with connect(night_copy, "owner") as connection:
+        connection.execute(
+            "update audit.delivery set business_date = business_date + 1 where feed = 'hr' and state = 'applied'"
+        )
+    assert freshness() == {"hr": {"pass"}, "recruitment": {"warn"}}
+    assert freshness("--vars", '{"business_date": "2026-03-12"}') == {"hr": {"warn"}, "recruitment": {"error"}}
+
+
+def test_dbts_docs_describe_what_readers_see_and_nothing_builds_there(night_copy: Settings) -> None:
+    run = run_dbt(night_copy, "docs", "generate", "--target", "readers", "--static")
+    assert run.returncode == 0, run.stdout[-3000:]
+    folder = night_copy.var / "dbt" / "by_hand"
+    assert (folder / "static_index.html").stat().st_size > 1_000_000
+    catalog = json.loads((folder / "catalog.json").read_text("utf-8"))["nodes"]
+    assert catalog["model.peel.fct_workforce_snapshot"]["metadata"]["schema"] == "core"
+    assert catalog["model.peel.mart__workforce_month"]["metadata"]["schema"] == "mart"
+    assert not any("next" in node["metadata"]["schema"] for node in catalog.values())
+    refused = run_dbt(night_copy, "build", "--select", "dim_sex", "--target", "readers")
+    assert refused.returncode != 0
+    assert "core and mart are made by the switch" in refused.stdout
 
 
 def test_what_stands_in_the_warehouse_is_what_the_manifest_says(london_night: Settings) -> None:
@@ -55,7 +136,7 @@ def test_what_stands_in_the_warehouse_is_what_the_manifest_says(london_night: Se
         undescribed = connection.execute(
             "select c.oid::regclass::text, a.attname from pg_class c join pg_attribute a on a.attrelid = c.oid"
             " where c.relnamespace in ('core'::regnamespace, 'mart'::regnamespace) and c.relkind in ('r', 'v')"
-            " and a.attnum > 0 and c.relname <> 'as_of' and col_description(c.oid, a.attnum) is null"
+            " and a.attnum > 0 and col_description(c.oid, a.attnum) is null"
         ).fetchall()
         unnamed = connection.execute(
             "select oid::regclass::text from pg_class where relkind in ('r', 'v') and relnamespace in"

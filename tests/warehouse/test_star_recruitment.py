@@ -306,7 +306,7 @@ def test_codes_map_to_their_dimensions(london_night: Settings) -> None:
         " order by 1",
     )
     assert leaves == [("2001", 20, 17), ("2011", 19, 18), ("2021", 19, 19)]
-    assert rows(london_night, "select count(distinct borough_code), count(distinct bcu_code), min(valid_from)::text"
+    assert rows(london_night, "select count(distinct area_code), count(distinct bcu_code), min(valid_from)::text"
                 " from core.bridge_borough_bcu where valid_to is null") == [(32, 12, "2017-02-22")]  # fmt: skip
 
 

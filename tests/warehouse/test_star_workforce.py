@@ -245,7 +245,7 @@ def found_cells(settings: Settings) -> dict[tuple[Any, ...], tuple[int, int, int
         tuple(key): (heads, working, int(fte * 1000))
         for *key, heads, working, fte in rows(
             settings,
-            "select month_end, workforce_group, rank_code, bcu_code, borough_code, sum(headcount),"
+            "select month_end, workforce_group, rank_code, posting_bcu_code, posting_borough_code, sum(headcount),"
             " sum(working_strength), sum(fte) from mart.workforce_month group by 1, 2, 3, 4, 5",
         )
     }

@@ -12,7 +12,7 @@ policed as (
 )
 
 select
-    policed.borough_code,
+    policed.borough_code as area_code,
     policed.bcu_code,
     lower(period) as valid_from,
     upper(period) as valid_to

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,18 +53,23 @@ def environment(settings: Settings, target: str = "by_hand") -> dict[str, str]:
         target: the folder dbt writes its artifacts to; what a person runs stays apart from the nights' builds.
     """
     p = parameters(settings, "transform")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "DBT_", "PYTHON"))}
-    return kept | {
+    return _everywhere(settings) | {
         "PEEL_DBT_HOST": p.get("host", "localhost"),
         "PEEL_DBT_PORT": p.get("port", "5432"),
         "PEEL_DBT_USER": p["user"],
         "PEEL_DBT_DBNAME": p.get("dbname", "peel"),
         "DBT_ENV_SECRET_PASSWORD": p.get("password", ""),
+        "DBT_TARGET_PATH": str(settings.var / "dbt" / target),
+        "DBT_LOG_PATH": str(settings.logs / "dbt"),
+    }
+
+
+def _everywhere(settings: Settings) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "DBT_", "PYTHON"))}
+    return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_PROJECT_DIR": str(settings.dbt_project),
         "DBT_PROFILES_DIR": str(settings.dbt_project),
-        "DBT_TARGET_PATH": str(settings.var / "dbt" / target),
-        "DBT_LOG_PATH": str(settings.logs / "dbt"),
         "DBT_VERSION_CHECK": "false",
         "DO_NOT_TRACK": "1",
     }
@@ -124,6 +130,32 @@ def build(settings: Settings, build_id: str, told: Mapping[str, str]) -> None:
     moments.after("dbt manifest kept")
     for old in sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_MANIFESTS_KEPT]:
         old.unlink()
+
+
+def parse(settings: Settings) -> dict[str, Any]:
+    """The manifest of the models as they stand, with the schemas readers see; no warehouse is asked.
+
+    Raises:
+        PeelError: the project is not fit, or dbt warns of something in it.
+    """
+    nowhere = {"PEEL_DBT_HOST": "localhost", "PEEL_DBT_PORT": "5432", "PEEL_DBT_USER": "peel_transform"}
+    nowhere |= {"PEEL_DBT_DBNAME": "peel", "DBT_ENV_SECRET_PASSWORD": "none"}
+    with tempfile.TemporaryDirectory(prefix="peel-dbt-") as folder:
+        written = {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}
+        run = subprocess.run(
+            [str(program(settings)), "--quiet", "--warn-error", "parse", "--target", "readers"],
+            env=_everywhere(settings) | nowhere | written,
+            cwd=settings.dbt_project,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+        )
+        if run.returncode != 0:
+            raise PeelError("dbt cannot read its project.", rule="dbt", do=run.stdout.strip())
+        document: dict[str, Any] = json.loads(Path(folder, "manifest.json").read_text("utf-8"))
+    return document
 
 
 def manifest_path(settings: Settings, build_id: str) -> Path:

@@ -46,17 +46,21 @@ inner join audit.switch as s on r.switch_id = s.switch_id
 inner join audit.build as b on s.build_id = b.build_id
 """
 
-DESCRIPTIONS = {
-    "switch_id": "Number of the switch that changed the figure.",
-    "switched_at": "When readers saw it first.",
-    "as_known_on": "The night it is of.",
-    "table_name": "The table of the star the figure is in.",
-    "cell": "What names the figure: its period and its attributes.",
-    "measure": "The column that is counted or summed.",
-    "before": "The figure as it was.",
-    "after": "The figure as it is.",
-    "change": "After less before.",
-    "because": "What had changed since the switch before: definitions, deliveries, decisions, requests of people.",
+EACH_ROW_IS = "a figure of a closed period that a later night changed"
+COLUMNS = {
+    "switch_id": ("bigint", "Number of the switch that changed the figure."),
+    "switched_at": ("timestamp with time zone", "When readers saw it first."),
+    "as_known_on": ("date", "The night it is of."),
+    "table_name": ("text", "The table of the star the figure is in."),
+    "cell": ("jsonb", "What names the figure: its period and its attributes."),
+    "measure": ("text", "The column that is counted or summed."),
+    "before": ("numeric", "The figure as it was."),
+    "after": ("numeric", "The figure as it is."),
+    "change": ("numeric", "After less before."),
+    "because": (
+        "text",
+        "What had changed since the switch before: definitions, deliveries, decisions, requests of people.",
+    ),
 }
 
 

@@ -9,6 +9,10 @@ import yaml
 from peel.contracts import Contract, contracts
 
 _HEADER = "# Written from the contracts by `peel dbt-sources`; a test holds it against them.\n"
+_LATEST_APPLIED = (
+    "select max(business_date)::timestamp at time zone 'UTC' from audit.delivery"
+    " where feed = '{feed}' and state = 'applied'"
+)
 
 
 def sources_document(expectations: Path) -> str:
@@ -44,7 +48,7 @@ def _source(schema: str, description: str, members: list[Contract]) -> dict[str,
             {
                 "name": f"{prefix}{contract.name}",
                 "description": f"Each row is a version of {contract.each_row_is}",
-                "config": {"meta": {"contract": f"{contract.name} {contract.version}"}},
+                "config": {"meta": {"contract": f"{contract.name} {contract.version}"}} | _freshness(contract),
                 "columns": known + columns,
             }
         )
@@ -55,3 +59,13 @@ def _source(schema: str, description: str, members: list[Contract]) -> dict[str,
             }
         )
     return {"name": schema, "description": description, "tables": tables}
+
+
+def _freshness(contract: Contract) -> dict[str, object]:
+    """How far a nightly table may lie behind, in nights; macro ``collect_freshness_custom_sql`` says behind what."""
+    if contract.cadence != "nightly":
+        return {}
+    return {
+        "loaded_at_query": _LATEST_APPLIED.format(feed=contract.feed),
+        "freshness": {"warn_after": {"count": 0, "period": "day"}, "error_after": {"count": 1, "period": "day"}},
+    }

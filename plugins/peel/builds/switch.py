@@ -64,6 +64,25 @@ left join lateral (
 ) as l on true
 """
 
+AS_OF_EACH_ROW_IS = "the night that readers see; there is one row"
+AS_OF_COLUMNS = {
+    "business_date": ("date", "The day whose deliveries the figures stand on."),
+    "build_id": ("text", "The build readers see: the same in two statements means the same figures."),
+    "switched_at": ("timestamp with time zone", "When readers first saw it."),
+    "police_source_kind": ("text", "simulated or real: where police and applicant figures come from."),
+    "residents_source_kind": ("text", "simulated or real: where residents come from."),
+    "statement": ("text", "What to show beside every figure: whether it is of a simulated force or of the Met."),
+    "deliveries": ("text[]", "The deliveries the build stands on, each as feed:delivery_id."),
+    "latest_attempt_of": ("date", "Business date of the latest build; later than business_date if that one failed."),
+    "latest_attempt_state": ("text", "What became of the latest build: switched, failed, or still under way."),
+    "held_because": ("text", "Why a person holds readers at this night; empty when nobody does."),
+}
+MADE_BY_THE_SWITCH = (
+    ("as_of", AS_OF_EACH_ROW_IS, AS_OF_COLUMNS),
+    ("restatement", restatement.EACH_ROW_IS, restatement.COLUMNS),
+)
+"""Views of ``mart`` that are no models of dbt: name, what each row is, and columns with type and description."""
+
 
 def switch(settings: Settings, build_id: str) -> dict[str, int]:
     """Make a gated build what readers see.
@@ -287,12 +306,11 @@ def publish(
     for function in asked:
         _make_function(connection, function)
     connection.execute(AS_OF.encode())
-    _comment(connection, "mart.as_of", "view", "The one row is the night that readers see")
     connection.execute(restatement.RESTATEMENT.encode())
-    label = "Each row is a figure of a closed period that a later night changed"
-    _comment(connection, "mart.restatement", "view", label)
-    for name, description in restatement.DESCRIPTIONS.items():
-        _comment(connection, f'mart."restatement"."{name}"', "column", description)
+    for name, each_row_is, columns in MADE_BY_THE_SWITCH:
+        _comment(connection, f'mart."{name}"', "view", f"Each row is {each_row_is}")
+        for column, (_, description) in columns.items():
+            _comment(connection, f'mart."{name}"."{column}"', "column", description)
     connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
 
 
@@ -348,7 +366,10 @@ def drop_orphans(
         ([function.signature for function in asked],),
     ).fetchall():
         connection.execute(f"drop function {signature}".encode())
-    kept = {"core": {table.name for table in members}, "mart": {view.name for view in mart} | {"as_of", "restatement"}}
+    kept = {
+        "core": {table.name for table in members},
+        "mart": {view.name for view in mart} | {name for name, _, _ in MADE_BY_THE_SWITCH},
+    }
     for schema, name, kind in connection.execute(
         "select relnamespace::regnamespace::text, relname, relkind from pg_class"
         " where relnamespace in ('core'::regnamespace, 'mart'::regnamespace) and relkind in ('r', 'v')"

@@ -115,7 +115,7 @@ class Function:
 
 def tables(manifest: dict[str, Any]) -> list[Table]:
     """The tables to switch, dimensions first."""
-    found = [_table(node) for node in _models(manifest) if meta_of(node).get("switch")]
+    found = [_table(node) for node in models(manifest) if meta_of(node).get("switch")]
     return sorted(found, key=lambda table: (not table.is_dimension, table.name))
 
 
@@ -129,17 +129,18 @@ def views(manifest: dict[str, Any]) -> list[View]:
             columns=tuple((c["name"], c["description"]) for c in node["columns"].values()),
             reads=tuple(name.rsplit(".", 1)[1] for name in node["depends_on"]["nodes"]),
         )
-        for node in _models(manifest)
+        for node in models(manifest)
         if "mart" in node["fqn"]
     ]
 
 
 def names_the_gone(manifest: dict[str, Any]) -> list[str]:
     """Models in ``next`` that name who is no longer there, and are emptied once that has been switched."""
-    return sorted(node["name"] for node in _models(manifest) if meta_of(node).get("names_the_gone"))
+    return sorted(node["name"] for node in models(manifest) if meta_of(node).get("names_the_gone"))
 
 
-def _models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The manifest's models, as dbt gives them."""
     return [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
 
 

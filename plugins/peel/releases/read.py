@@ -175,13 +175,13 @@ select max(month_end) from mart.workforce_month where workforce_group = 'OFF'
 # An officer posted to a borough counts in that borough's command, so that boroughs add up to it.
 _OFFICERS: Final = """
 select
-    coalesce(posted.bcu_code, month.bcu_code),
+    coalesce(posted.bcu_code, month.posting_bcu_code),
     posted.area_code,
     coalesce(month.ethnicity_code, 'NC'),
     sum(month.headcount)::bigint
 from mart.workforce_month as month
 left join mart.dim_area as posted
-    on posted.area_code = month.borough_code and posted.area_type = 'borough' and posted.in_mps_area
+    on posted.area_code = month.posting_borough_code and posted.area_type = 'borough' and posted.in_mps_area
 where month.month_end = %s and month.workforce_group = 'OFF'
 group by 1, 2, 3
 having sum(month.headcount) > 0
