@@ -34,9 +34,9 @@ PARSE = """
             read, write = os.pipe()
             if os.fork() == 0:
                 before = set(sys.modules)
-                began = time.perf_counter()
+                began = time.process_time()
                 runpy.run_path(os.path.join({dags!r}, file))
-                seconds = time.perf_counter() - began
+                seconds = time.process_time() - began
                 new = sorted({{name.split(".")[0] for name in set(sys.modules) - before}})
                 engines = "sqlalchemy.engine" in set(sys.modules) - before
                 os.write(write, json.dumps([seconds, new, engines]).encode())

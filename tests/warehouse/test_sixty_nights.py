@@ -1,7 +1,8 @@
-"""Sixty nights built one by one are, byte for byte, what one build over all of them gives.
+"""Nights built one by one are, byte for byte, what one build over all of them gives.
 
 Every kind of dirt is planted, a delivery comes three nights late, two months open, and on the way a seed is changed
-and then a model. ``PEEL_SIXTY_SCALE`` sets the force's size (1 is the Met's) and ``PEEL_SIXTY_NIGHTS`` how many nights.
+and then a model. Twelve nights, or as many as
+``PEEL_SIXTY_NIGHTS`` says; ``PEEL_SIXTY_SCALE`` sets the force's size (1 is the Met's).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tests.warehouse.test_dirt_ledger import lenient
 pytestmark = pytest.mark.slow
 
 SCALE = float(os.environ.get("PEEL_SIXTY_SCALE", "0.01"))
-NIGHTS = int(os.environ.get("PEEL_SIXTY_NIGHTS", "60"))
+NIGHTS = int(os.environ.get("PEEL_SIXTY_NIGHTS", "12"))
 FIRST = dt.date(2026, 2, 12)
 SEED_CHANGED, MODEL_CHANGED, LATE = NIGHTS // 3, 2 * NIGHTS // 3, NIGHTS // 2
 RATES = THICK | {"unit_closed": 5_000}  # so many more would refuse most builds
