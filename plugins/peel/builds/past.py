@@ -115,15 +115,13 @@ def _as_seen(table: Table, view: View) -> View:
 
 
 def _as_of(table: Table, view: View) -> Function:
-    types = {column.name: column for column in table.columns}
-    columns = tuple(types[name] for name, _ in view.columns)
-    listed = ", ".join(f'seen."{column.name}"' for column in columns)
+    listed = ", ".join(f'seen."{column.name}"' for column in view.typed)
     switched = f"(select mart.switched_by($1, '{table.name}'))"
     return Function(
         schema="mart",
         name=f"{view.name}_as_of",
         arguments=(("build", "text"),),
-        columns=columns,
+        columns=view.typed,
         language="sql",
         options="stable parallel safe",
         body=(

@@ -71,6 +71,7 @@ class View:
     sql: str
     columns: tuple[tuple[str, str], ...]
     reads: tuple[str, ...] = ()
+    typed: tuple[TableColumn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def views(manifest: dict[str, Any]) -> list[View]:
             sql=node["compiled_code"].replace(f'"{node["database"]}".', "").replace('"next".', '"core".').strip(),
             columns=tuple((c["name"], c["description"]) for c in node["columns"].values()),
             reads=tuple(name.rsplit(".", 1)[1] for name in node["depends_on"]["nodes"]),
+            typed=columns_of(node),
         )
         for node in models(manifest)
         if "mart" in node["fqn"]
