@@ -144,6 +144,18 @@ def end(connection: psycopg.Connection, switch_id: int, changed: dict[str, int],
     )
 
 
+def give_up(connection: psycopg.Connection, reason: str) -> None:
+    """Give up builds that wait for their gate or their switch: what they stand on is no longer what readers see.
+
+    Args:
+        connection: as ``transform``, holding the lock of builds.
+        reason: what came between.
+    """
+    connection.execute(
+        "update audit.build set state = 'failed', reason = %s where state in ('built', 'gated')", (reason,)
+    )
+
+
 def _shape(connection: psycopg.Connection, table: Table, undo: Undo) -> bool:
     """Make ``core.<table>`` or make it anew where its columns differ; true when it was made.
 
