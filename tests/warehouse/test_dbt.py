@@ -23,10 +23,10 @@ def switched_build(settings: Settings) -> str:
     return str(row[0])
 
 
-def run_dbt(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_dbt(settings: Settings, *arguments: str, **told: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(dbt.program(settings)), *arguments],
-        env=dbt.environment(settings),
+        env=dbt.environment(settings) | told,
         cwd=settings.dbt_project,
         capture_output=True,
         text=True,
@@ -99,8 +99,8 @@ def test_what_a_view_for_bi_refers_to_is_there(london_night: Settings) -> None:
 
 
 def test_freshness_is_told_in_nights_behind_the_newest_business_date(night_copy: Settings) -> None:
-    def freshness(*arguments: str) -> dict[str, set[str]]:
-        run_dbt(night_copy, "--quiet", "source", "freshness", *arguments)
+    def freshness(**told: str) -> dict[str, set[str]]:
+        run_dbt(night_copy, "--quiet", "source", "freshness", **told)
         results = json.loads((night_copy.var / "dbt" / "by_hand" / "sources.json").read_text("utf-8"))["results"]
         found: dict[str, set[str]] = {}
         for result in results:
@@ -114,7 +114,7 @@ def test_freshness_is_told_in_nights_behind_the_newest_business_date(night_copy:
             "update audit.delivery set business_date = business_date + 1 where feed = 'hr' and state = 'applied'"
         )
     assert freshness() == {"hr": {"pass"}, "recruitment": {"warn"}}
-    assert freshness("--vars", '{"business_date": "2026-03-12"}') == {"hr": {"warn"}, "recruitment": {"error"}}
+    assert freshness(PEEL_BUSINESS_DATE="2026-03-12") == {"hr": {"warn"}, "recruitment": {"error"}}
 
 
 def test_dbts_docs_describe_what_readers_see_and_nothing_builds_there(night_copy: Settings) -> None:

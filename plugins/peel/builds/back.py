@@ -8,7 +8,7 @@ import psycopg
 
 from peel import moments
 from peel.builds import dbt, past, restatement, undo
-from peel.builds.switch import begin, drop_orphans, end, prove_keys, publish, readable
+from peel.builds.switch import begin, drop_orphans, end, give_up, prove_keys, publish, readable
 from peel.deliveries.decisions import Signed
 from peel.errors import PeelError
 from peel.settings import Settings
@@ -55,11 +55,7 @@ def switch_back(settings: Settings, signed: Signed) -> TakenBack:
         publish(connection, members, mart, asked, remake=True)
         restatement.take_back(connection, switch_id, last)
         end(connection, switch_id, rows, None)
-        # What is built and not switched yet stands on what readers saw, and is given up.
-        connection.execute(
-            "update audit.build set state = 'failed', reason = 'readers were taken back'"
-            " where state in ('built', 'gated')"
-        )
+        give_up(connection, "readers were taken back")
         connection.execute("insert into audit.hold (who, reason) values (%s, %s)", (signed.who, signed.reason))
         found = connection.execute("select build_id, business_date from audit.switched_build").fetchone()
         assert found is not None

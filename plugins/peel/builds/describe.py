@@ -6,11 +6,12 @@ Nothing is asked of a warehouse: the manifest of ``dbt parse`` is enough.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from peel.builds import past
 from peel.builds.switch import MADE_BY_THE_SWITCH
-from peel.builds.tables import meta_of, models, tables
+from peel.builds.tables import TableColumn, columns_of, meta_of, models, tables
 
 _SUBJECTS = {
     "workforce": "The workforce",
@@ -61,7 +62,10 @@ def relations(manifest: dict[str, Any]) -> list[Relation]:
     Args:
         manifest: as ``dbt parse`` or ``dbt build`` writes it.
     """
-    found = [*_core(manifest), *_mart(manifest), *_made_by_the_switch()]
+    core, mart = list(_core(manifest)), list(_mart(manifest))
+    kept = {table.name for table in tables(manifest) if table.as_of}
+    seen = [_as_seen(one) for one in mart if one.name in kept]
+    found = [*core, *mart, *seen, *_made_by_the_switch()]
     schemas, groups = list(_SCHEMAS), list(_SUBJECTS)
     return sorted(found, key=lambda one: (schemas.index(one.schema), groups.index(one.group), one.name))
 
@@ -119,27 +123,35 @@ def _core(manifest: dict[str, Any]) -> Iterator[Relation]:
     groups = {node["name"]: node["group"] for node in models(manifest)}
     rows = {node["name"]: meta_of(node)["each_row_is"] for node in models(manifest)}
     for table in tables(manifest):
-        fields = tuple(Field(c.name, c.type, _line(c.description), c.references) for c in table.columns)
+        fields = tuple(_field_of(column) for column in table.columns)
         yield Relation("core", table.name, groups[table.name], rows[table.name], table.key, fields, table.internal)
 
 
 def _mart(manifest: dict[str, Any]) -> Iterator[Relation]:
     for node in models(manifest):
         if "mart" in node["fqn"]:
-            fields = tuple(_field(column) for column in node["columns"].values())
+            fields = tuple(_field_of(column) for column in columns_of(node))
             key, rows = tuple(meta_of(node)["key"]), meta_of(node)["each_row_is"]
             yield Relation("mart", node["alias"], node["group"], rows, key, fields)
 
 
-def _field(column: dict[str, Any]) -> Field:
-    table, _, key = (meta_of(column).get("references") or "").partition(".")
-    return Field(column["name"], column["data_type"], _line(column["description"]), (table, key) if table else None)
+def _field_of(column: TableColumn) -> Field:
+    return Field(column.name, column.type, _line(column.description), column.references)
+
+
+def _as_seen(one: Relation) -> Relation:
+    """The view that shows what readers saw of another at earlier switches; it refers to what that one does."""
+    fields = (*map(_field_of, past.SEEN_COLUMNS), *(replace(field, references=None) for field in one.fields))
+    rows, key = f"{one.each_row_is}, {past.SEEN_EACH_ROW_IS}", (*one.key, "seen_from")
+    return Relation(one.schema, f"{one.name}_as_seen", one.group, rows, key, fields)
 
 
 def _made_by_the_switch() -> Iterator[Relation]:
     for name, each_row_is, columns in MADE_BY_THE_SWITCH:
         fields = tuple(Field(column, kind, text) for column, (kind, text) in columns.items())
         yield Relation("mart", name, "shared", each_row_is, (), fields)
+    fields = tuple(map(_field_of, past.SWITCH_COLUMNS))
+    yield Relation("mart", "switch", "shared", past.SWITCH_EACH_ROW_IS, ("switch_id",), fields)
 
 
 def _section(one: Relation) -> list[str]:

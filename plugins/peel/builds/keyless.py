@@ -7,6 +7,7 @@ from importlib.resources import files
 import psycopg
 
 from peel import moments
+from peel.builds.switch import give_up
 from peel.errors import PeelError
 from peel.history.erasure import Request
 
@@ -37,10 +38,7 @@ def keep(connection: psycopg.Connection, request: Request) -> int:
         connection: as ``transform``, holding the lock of builds.
         request: the erasure.
     """
-    connection.execute(
-        "update audit.build set state = 'failed', reason = 'a request of a person came between'"
-        " where state in ('built', 'gated')"
-    )
+    give_up(connection, "a request of a person came between")
     kept = 0
     if request.kind == "erasure" and connection.execute("select 1 from audit.switched_build").fetchone():
         query = files("peel.builds").joinpath("sql/keyless.sql").read_text("utf-8")

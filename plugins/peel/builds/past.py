@@ -31,12 +31,18 @@ from audit.switch as s
 inner join audit.build as b on s.build_id = b.build_id
 """
 
+SWITCH_EACH_ROW_IS = "a switch: from then on readers saw another night"
 SWITCH_COLUMNS = (
-    ("switch_id", "Number of the switch."),
-    ("switched_at", "When readers saw it first."),
-    ("build_id", "The build that readers saw from then on."),
-    ("business_date", "The night it is of."),
-    ("is_taken_back", "Whether readers were taken back to it from a later night."),
+    TableColumn("switch_id", "bigint", "Number of the switch."),
+    TableColumn("switched_at", "timestamp with time zone", "When readers saw it first."),
+    TableColumn("build_id", "text", "The build that readers saw from then on."),
+    TableColumn("business_date", "date", "The night it is of."),
+    TableColumn("is_taken_back", "boolean", "Whether readers were taken back to it from a later night."),
+)
+SEEN_EACH_ROW_IS = "as readers saw it from one switch until another"
+SEEN_COLUMNS = (
+    TableColumn("seen_from", "bigint", "The switch by which readers saw the row first."),
+    TableColumn("seen_until", "bigint", "The switch by which they no longer saw it; empty while they do."),
 )
 
 _SWITCHED = """
@@ -60,7 +66,7 @@ end
 def views(members: Iterable[Table], mart: Iterable[View]) -> list[View]:
     """The views of ``mart`` that show what is kept, and the list of switches."""
     shown = [_as_seen(table, view) for table, view in _pairs(members, mart)]
-    listed = View("switch", "Each row is a switch: from then on readers saw another night", SWITCH, SWITCH_COLUMNS)
+    listed = View("switch", f"Each row is {SWITCH_EACH_ROW_IS}", SWITCH, SWITCH_COLUMNS)
     return [listed, *shown]
 
 
@@ -94,7 +100,7 @@ def _as_seen(table: Table, view: View) -> View:
     same = " and ".join(f'o."{name}" = c."{name}"' for name in table.key)
     return View(
         name=f"{view.name}_as_seen",
-        description=f"{view.description}, as readers saw it from one switch until another",
+        description=f"{view.description}, {SEEN_EACH_ROW_IS}",
         sql=(
             "select p.seen_from, p.seen_until, shown.* from ("
             f'select seen_from, seen_until, {typed} from past."{table.name}" where seen_until is not null'
@@ -106,22 +112,18 @@ def _as_seen(table: Table, view: View) -> View:
             + view.sql.replace(f'"core"."{table.name}"', "(select p.*)")
             + ") as shown"
         ),
-        columns=(
-            ("seen_from", "The switch by which readers saw the row first."),
-            ("seen_until", "The switch by which they no longer saw it; empty while they do."),
-            *view.columns,
-        ),
+        columns=(*SEEN_COLUMNS, *view.columns),
     )
 
 
 def _as_of(table: Table, view: View) -> Function:
-    listed = ", ".join(f'seen."{column.name}"' for column in view.typed)
+    listed = ", ".join(f'seen."{column.name}"' for column in view.columns)
     switched = f"(select mart.switched_by($1, '{table.name}'))"
     return Function(
         schema="mart",
         name=f"{view.name}_as_of",
         arguments=(("build", "text"),),
-        columns=view.typed,
+        columns=view.columns,
         language="sql",
         options="stable parallel safe",
         body=(

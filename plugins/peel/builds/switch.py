@@ -173,6 +173,18 @@ def end(connection: psycopg.Connection, switch_id: int, changed: dict[str, int],
     )
 
 
+def give_up(connection: psycopg.Connection, reason: str) -> None:
+    """Give up builds that wait for their gate or their switch: what they stand on is no longer what readers see.
+
+    Args:
+        connection: as ``transform``, holding the lock of builds.
+        reason: what came between.
+    """
+    connection.execute(
+        "update audit.build set state = 'failed', reason = %s where state in ('built', 'gated')", (reason,)
+    )
+
+
 def _shape(connection: psycopg.Connection, table: Table, undo: Undo) -> bool:
     """Make ``core.<table>`` or make it anew where its columns differ; true when it was made.
 
@@ -301,16 +313,16 @@ def publish(
         connection.execute(f'drop view if exists mart."{view.name}" cascade'.encode())
         connection.execute(f'create view mart."{view.name}" as {view.sql}'.encode())
         _comment(connection, f'mart."{view.name}"', "view", label)
-        for name, description in view.columns:
-            _comment(connection, f'mart."{view.name}"."{name}"', "column", description)
+        for column in view.columns:
+            _comment(connection, f'mart."{view.name}"."{column.name}"', "column", column.description)
     for function in asked:
         _make_function(connection, function)
     connection.execute(AS_OF.encode())
     connection.execute(restatement.RESTATEMENT.encode())
     for name, each_row_is, columns in MADE_BY_THE_SWITCH:
         _comment(connection, f'mart."{name}"', "view", f"Each row is {each_row_is}")
-        for column, (_, description) in columns.items():
-            _comment(connection, f'mart."{name}"."{column}"', "column", description)
+        for told, (_, description) in columns.items():
+            _comment(connection, f'mart."{name}"."{told}"', "column", description)
     connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
 
 

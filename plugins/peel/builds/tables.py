@@ -13,8 +13,8 @@ class TableColumn:
     name: str
     type: str
     description: str
-    not_null: bool
-    references: tuple[str, str] | None
+    not_null: bool = False
+    references: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ class View:
     name: str
     description: str
     sql: str
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[TableColumn, ...]
     reads: tuple[str, ...] = ()
-    typed: tuple[TableColumn, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,8 @@ def views(manifest: dict[str, Any]) -> list[View]:
             name=node["alias"],
             description=described(node),
             sql=node["compiled_code"].replace(f'"{node["database"]}".', "").replace('"next".', '"core".').strip(),
-            columns=tuple((c["name"], c["description"]) for c in node["columns"].values()),
+            columns=columns_of(node),
             reads=tuple(name.rsplit(".", 1)[1] for name in node["depends_on"]["nodes"]),
-            typed=columns_of(node),
         )
         for node in models(manifest)
         if "mart" in node["fqn"]
