@@ -403,6 +403,42 @@ def test_an_application_keeps_its_day_and_a_second_registration_its_person(night
     assert closed(night_copy) == totals
 
 
+def test_an_application_moved_from_may_to_march_restates_both_months_and_no_other(night_copy: Settings) -> None:
+    application = next(
+        row
+        for row in read(night_copy, "recruitment", "ats_application")
+        if row["applied_ts"].startswith("2025-05-1") and row["current_status"] == "REJECTED"
+    )
+    before = closed(night_copy)
+
+    def moved(members: Rows) -> None:
+        times = {
+            "registered_interest_ts": "2025-03-12T10:00:00+00:00",
+            "applied_ts": "2025-03-15T10:00:00+00:00",
+            "last_modified_ts": "2026-03-11T09:00:00+00:00",
+        }
+        members[:] = [application | times]
+
+    redeliver(night_copy, day(1), {"ats_application": moved})
+    run(day(1))
+    restated = rows(
+        night_copy,
+        "select table_name, cell ->> 'month_end', measure, sum(change)::integer from mart.restatement"
+        " where table_name in ('applicant_month', 'applicant_route_month') and measure = 'applications'"
+        " group by 1, 2, 3 order by 1, 2",
+    )
+    assert restated == [
+        (table, month, "applications", change)
+        for table in ("applicant_month", "applicant_route_month")
+        for month, change in (("2025-03-31", 1), ("2025-05-31", -1))
+    ]
+    assert rows(night_copy, "select distinct month_end::text from next.int_affected_applied_month"
+                " where month_end < '2026-03-01' order by 1") == [("2025-03-31",), ("2025-05-31",)]  # fmt: skip
+    after = closed(night_copy)
+    assert before["applicant_year"] != after["applicant_year"], "March is of the financial year before"
+    assert len({*before["application_month"]} ^ {*after["application_month"]}) in (2, 3, 4)
+
+
 def test_erasing_the_registration_that_gives_the_key_leaves_the_other_counted_once(night_copy: Settings) -> None:
     candidate, application = candidate_of(night_copy)
     twin = "0aaaaaaa-0000-4000-8000-000000000001"
