@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -189,15 +190,34 @@ def dump(settings: Settings, *schemas: str) -> dict[str, list[str]]:
     Quarantine and history say which delivery a row came from; audit times are in no schema dumped here. Delivery
     tables are working copies, in whatever schema.
     """
-    found: dict[str, list[str]] = {}
     with warehouse.connect(settings, "owner") as connection:
-        tables = connection.execute(
-            "select relnamespace::regnamespace::text, relname from pg_class where relkind = 'r'"
-            " and relnamespace::regnamespace::text = any(%s)"
-            " and not (relnamespace = 'sensitive'::regnamespace and starts_with(relname, 'delivery_')) order by 1, 2",
-            (list(schemas),),
-        ).fetchall()
-        for schema, table in tables:
-            rows = connection.execute(f'select t::text collate "C" from {schema}."{table}" t order by 1').fetchall()
-            found[f"{schema}.{table}"] = [row[0] for row in rows]
+        return {
+            name: [row[0] for row in connection.execute(f'select t::text collate "C" from {table} t order by 1')]
+            for name, table in _dumped(connection, schemas)
+        }
+
+
+def digest(settings: Settings, *schemas: str) -> dict[str, tuple[int, str]]:
+    """Lines and SHA-256 of the same dump, by table: for warehouses whose dump no memory holds."""
+    found: dict[str, tuple[int, str]] = {}
+    with warehouse.connect(settings, "owner") as connection:
+        for name, table in _dumped(connection, schemas):
+            lines, hashed = 0, hashlib.sha256()
+            ordered = f'copy (select t::text collate "C" from {table} t order by 1) to stdout'
+            with connection.cursor().copy(ordered.encode()) as copied:
+                for part in copied:
+                    lines += bytes(part).count(b"\n")
+                    hashed.update(part)
+            found[name] = (lines, hashed.hexdigest())
     return found
+
+
+def _dumped(connection: psycopg.Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:
+    """The tables to dump: by what name, and as SQL names them."""
+    rows = connection.execute(
+        "select relnamespace::regnamespace::text, relname from pg_class where relkind = 'r'"
+        " and relnamespace::regnamespace::text = any(%s)"
+        " and not (relnamespace = 'sensitive'::regnamespace and starts_with(relname, 'delivery_')) order by 1, 2",
+        (list(schemas),),
+    )
+    return [(f"{schema}.{table}", f'{schema}."{table}"') for schema, table in rows]

@@ -92,7 +92,7 @@
         rank_code,
         -- What was kept before a column came to be says nothing of it.
         coalesce(rank_basis, case when workforce_group = 'OFF' then 'UNK' else 'NONE' end) as rank_basis,
-        coalesce(band, 'none') as band,
+        {{ band_of('band', 'workforce_group') }} as band,
         ethnicity_code,
         sex_code,
         age_band_code,
@@ -493,9 +493,7 @@
         happened.movement_type,
         happened.movement_kind,
         happened.workforce_group,
-        happened.joiner_type,
-        happened.entry_route,
-        happened.leaving_reason_code,
+        {{ movement_attributes('happened') }},
         happened.rank_code,
         coalesce(happened.ethnicity_code, ethnicity.ethnicity_code, 'NC') as ethnicity_code,
         coalesce(detail.sex_code, 'U') as sex_code,
@@ -510,4 +508,28 @@
             happened.person_key = ethnicity.person_key
             and ethnicity.valid_from <= month.counted_on
             and (ethnicity.valid_to is null or ethnicity.valid_to > month.counted_on)
+{%- endmacro %}
+
+
+{# How somebody joined, by which route, and why somebody left: the members that say it, not known or no such movement. #}
+{% macro movement_attributes(movement) -%}
+    coalesce({{ movement }}.joiner_type, case when {{ movement }}.movement_type = 'join' then 'UNK' else 'NONE' end)
+        as joiner_type,
+    coalesce(
+        {{ movement }}.entry_route,
+        case when {{ movement }}.movement_type = 'join' and {{ movement }}.workforce_group = 'OFF' then 'UNK' else 'NONE' end
+    ) as entry_route,
+    coalesce(
+        {{ movement }}.leaving_reason_code, case when {{ movement }}.movement_type = 'leave' then 'UNK' else 'NONE' end
+    ) as leaving_reason_code
+{%- endmacro %}
+
+
+{# A band that is listed; who has none where there should be one is of no known band, everyone else of no band. #}
+{% macro band_of(band, workforce_group) -%}
+    case
+        when {{ workforce_group }} not in ('STAFF', 'PCSO', 'DESIG') then 'NONE'
+        when {{ band }} in (select listed.band from {{ ref('ref_staff_band') }} as listed) then {{ band }}
+        else 'UNK'
+    end
 {%- endmacro %}

@@ -284,13 +284,14 @@ def test_residents_within_groups_are_those_of_the_census_files(dirty: Settings) 
 def test_codes_map_to_their_dimensions(london_night: Settings) -> None:
     financial = rows(
         london_night,
-        "select date_day::text, financial_year, financial_quarter, month_start::text, is_month_end from core.dim_date"
+        "select date_day::text, financial_year, financial_quarter, month_start::text, is_month_end, quarter_end::text,"
+        " financial_year_end::text from core.dim_date"
         " where date_day in ('2026-03-31', '2026-04-01', '2024-02-29') order by 1",
     )
     assert financial == [
-        ("2024-02-29", "2023/24", 4, "2024-02-01", True),
-        ("2026-03-31", "2025/26", 4, "2026-03-01", True),
-        ("2026-04-01", "2026/27", 1, "2026-04-01", False),
+        ("2024-02-29", "2023/24", 4, "2024-02-01", True, "2024-03-31", "2024-03-31"),
+        ("2026-03-31", "2025/26", 4, "2026-03-01", True, "2026-03-31", "2026-03-31"),
+        ("2026-04-01", "2026/27", 1, "2026-04-01", False, "2026-06-30", "2027-03-31"),
     ]
     assert rows(
         london_night,

@@ -374,7 +374,7 @@ def test_both_schemes_of_ages_and_hours_are_what_the_files_say(london_night: Set
     home_office = [(26, "HO_U26"), (41, "HO_26_40"), (56, "HO_41_55"), (999, "HO_O55")]
     ons = [(16, "ONS_U16"), (25, "ONS_16_24"), (35, "ONS_25_34"), (50, "ONS_35_49"), (65, "ONS_50_64"), (999, "ONS_65")]
     expected = Counter(
-        (one[1], row["band"] or "none", band(age(one[0]), home_office), band(age(one[0]), ons), row["hours_basis"])
+        (one[1], row["band"] or "NONE", band(age(one[0]), home_office), band(age(one[0]), ons), row["hours_basis"])
         for one, row in clean.stock[month].items()
     )
     found = rows(

@@ -10,6 +10,10 @@ select
     {{ financial_year('day') }} as financial_year,
     -- April to June is the first quarter of a financial year.
     extract(quarter from day - interval '3 months')::integer as financial_quarter,
+    -- The quarters and years that figures are stated and released for; the month is `month_end`.
+    (date_trunc('quarter', day) + interval '3 months' - interval '1 day')::date as quarter_end,
+    (date_trunc('year', day - interval '3 months') + interval '15 months' - interval '1 day')::date
+        as financial_year_end,
     extract(isodow from day)::integer as iso_weekday
 from generate_series(
     timestamp '1970-01-01',

@@ -33,9 +33,7 @@ select
     -- What was kept before a column came to be says nothing of it.
     coalesce(movement_kind, 'not kept') as movement_kind,
     workforce_group,
-    joiner_type,
-    entry_route,
-    leaving_reason_code,
+    {{ movement_attributes('keyless') }},
     coalesce(rank_code, case when workforce_group = 'OFF' then 'UNK' else 'NONE' end) as rank_code,
     ethnicity_code,
     sex_code,

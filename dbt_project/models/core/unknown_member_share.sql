@@ -20,10 +20,30 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
     where snapshot.is_ho_headcount
     union all
     select
+        'fct_workforce_snapshot',
+        'dim_staff_band',
+        count(*),
+        count(*) filter (where snapshot.band = 'UNK')
+    from {{ ref('fct_workforce_snapshot_whole') }} as snapshot
+    inner join latest on snapshot.month_end = latest.month_end
+    where snapshot.workforce_group in ('STAFF', 'PCSO', 'DESIG')
+    union all
+    select
+        'fct_workforce_movement',
+        unnest(array['dim_joiner_type', 'dim_entry_route']),
+        count(*),
+        unnest(array[
+            count(*) filter (where movement.joiner_type = 'UNK'), count(*) filter (where movement.entry_route = 'UNK')
+        ])
+    from {{ ref('fct_workforce_movement_whole') }} as movement
+    inner join latest on movement.month_end > latest.a_year_before
+    where movement.movement_type = 'join'
+    union all
+    select
         'fct_workforce_movement',
         'dim_leaving_reason',
         count(*),
-        count(*) filter (where coalesce(movement.leaving_reason_code, 'UNK') = 'UNK')
+        count(*) filter (where movement.leaving_reason_code = 'UNK')
     from {{ ref('fct_workforce_movement_whole') }} as movement
     inner join latest on movement.month_end > latest.a_year_before
     where movement.movement_type = 'leave'

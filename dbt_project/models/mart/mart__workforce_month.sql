@@ -3,7 +3,7 @@ select
     workforce_group,
     rank_code,
     rank_group,
-    nullif(band, 'none') as band,
+    band,
     ethnicity_code,
     sex_code,
     age_band_code,

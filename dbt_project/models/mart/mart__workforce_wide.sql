@@ -7,7 +7,7 @@ select
     month.rank_code,
     rank.rank_label,
     month.rank_group,
-    nullif(month.band, 'none') as band,
+    month.band,
     staff_band.staff_band_label,
     month.ethnicity_code,
     ethnicity.ethnicity_label,
