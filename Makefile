@@ -42,7 +42,7 @@ stop: ## stop what run started
 	@[ ! -e .venv/.run ] || .venv/bin/peel down
 
 test: .venv/.dev dbt_project/.venv/.run ## run every test, on two cores
-	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
+	@.venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-fast: .venv/.dev dbt_project/.venv/.run ## run the tests that take no more than a few seconds each
 	@.venv/bin/python -m pytest -m "not slow and not airflow" $(PYTEST)

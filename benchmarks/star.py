@@ -46,7 +46,7 @@ READERS = 16
 def main() -> int:
     """Measure at a scale, the Met's own unless given."""
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
-    last = _middle_of_a_month(now().date() - dt.timedelta(days=4))
+    last = _middle_of_a_month(now().date() - dt.timedelta(days=7))
     results: list[dict[str, Any]] = []
     folder = Path(tempfile.mkdtemp(prefix="peel-star-"))
     folder.chmod(0o755)

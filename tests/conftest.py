@@ -34,6 +34,8 @@ os.environ["PEEL_SECRET_HMAC_KEYS"] = TEST_KEYS
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 _numbers = itertools.count(1)
+_COPIED = f"night_{os.getpid()}"
+"""The database a night is run in, and that each copy of it is: under one name dbt need not parse the project again."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,11 +72,11 @@ def server() -> Iterator[Settings]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_warehouse(server: Settings, var: Path, home: Path = HOME) -> Settings:
+def copy_warehouse(server: Settings, var: Path, home: Path = HOME, name: str | None = None) -> Settings:
     """A fresh warehouse: a database of its own on the session's server, everything else below ``var``."""
     owner = warehouse.parameters(server, "owner")
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+    name = name or f"test_{os.getpid()}_{next(_numbers)}"
+    with _maintenance(server) as connection:
         connection.execute(f"create database {name} template peel")
         connection.execute(f"revoke connect on database {name} from public")
     settings = Settings(
@@ -93,11 +95,16 @@ def copy_warehouse(server: Settings, var: Path, home: Path = HOME) -> Settings:
     return settings
 
 
+def _maintenance(server: Settings) -> psycopg.Connection:
+    """The session's server, at a database nobody copies."""
+    owner = warehouse.parameters(server, "owner")
+    return psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True)
+
+
 def drop_warehouse(server: Settings, settings: Settings) -> None:
     """Remove a warehouse made by :func:`copy_warehouse`."""
     name = conninfo.conninfo_to_dict(settings.warehouse_dsn or "")["dbname"]
-    owner = warehouse.parameters(server, "owner")
-    with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
+    with _maintenance(server) as connection:
         connection.execute(f"drop database if exists {name} with (force)")
 
 
@@ -147,10 +154,15 @@ def london_night(server: Settings) -> Iterator[Settings]:
     """One whole night of a small simulated force, run in this process; tests only read it."""
     folder = Path(tempfile.mkdtemp(prefix="peel-night-"))
     folder.chmod(0o755)
-    settings = copy_warehouse(server, folder / "var")
+    settings = copy_warehouse(server, folder / "var", name=_COPIED)
     with pytest.MonkeyPatch.context() as patch:
         point_environment_at(patch, settings)
         night.run_direct(dt.date.fromisoformat(NIGHT), lambda _: None)
+    with _maintenance(server) as connection:
+        connection.execute(f"alter database {_COPIED} rename to {_COPIED}_template")
+    owner = warehouse.parameters(server, "owner")
+    dsn = conninfo.make_conninfo(**{**owner, "dbname": f"{_COPIED}_template"})
+    settings = dataclasses.replace(settings, warehouse_dsn=dsn)
     yield settings
     drop_warehouse(server, settings)
     shutil.rmtree(folder, ignore_errors=True)
@@ -163,19 +175,17 @@ def night_copy(
     """A copy of that night that a test may change."""
     var = tmp_path / "var"
     shutil.copytree(london_night.var, var, symlinks=True)
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    template = conninfo.conninfo_to_dict(london_night.warehouse_dsn or "")["dbname"]
     owner = warehouse.parameters(server, "owner")
-    with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
-        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (template,))
-        connection.execute(f"create database {name} template {template}")
-        connection.execute(f"revoke connect on database {name} from public")
+    with _maintenance(server) as connection:
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname ~ %s", (_COPIED,))
+        connection.execute(f"create database {_COPIED} template {_COPIED}_template")
+        connection.execute(f"revoke connect on database {_COPIED} from public")
     settings = Settings(
         HOME,
         var,
         var / "sources",
         var / "landing",
-        warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": name}),
+        warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": _COPIED}),
         scale=london_night.scale,
     )
     warehouse.bootstrap(settings)

@@ -529,7 +529,7 @@
 {% macro band_of(band, workforce_group) -%}
     case
         when {{ workforce_group }} not in ('STAFF', 'PCSO', 'DESIG') then 'NONE'
-        when {{ band }} in (select listed.band from {{ ref('ref_staff_band') }} as listed) then {{ band }}
+        when {{ band }} in (select listed.band from {{ ref('dim_staff_band') }} as listed) then {{ band }}
         else 'UNK'
     end
 {%- endmacro %}

@@ -195,16 +195,19 @@ def draft() -> Summary:
     return dict(make_draft(settings.load()))
 
 
-def run_direct(business_date: dt.date, say: Callable[[str], None], *, simulated: bool = True) -> Summary:
+def run_direct(
+    business_date: dt.date, say: Callable[[str], None], *, simulated: bool = True, drafts: bool = True
+) -> Summary:
     """Run a whole night in this process, without a scheduler.
 
     Args:
         business_date: the night's business date.
         say: takes one line of progress for each step.
         simulated: whether to deliver locally first.
+        drafts: whether to make the draft of a release in the end.
 
     Returns:
-        ``build_id`` (``None`` when nothing was due) and ``draft``.
+        ``build_id`` (``None`` when nothing was due) and ``draft`` (``None`` when none was made).
 
     Raises:
         PeelError: a step failed. Refusals are raised at the end: what is fit is built all the same.
@@ -235,7 +238,7 @@ def run_direct(business_date: dt.date, say: Callable[[str], None], *, simulated:
         say(f"gate the build: {gate_build(built['build_id'])['passed']} rules passed")
         say(f"switch: {sum(switch(built['build_id'])['rows'].values())} rows changed")
     summary = {"build_id": built["build_id"], "draft": None}
-    if built["business_date"] is not None:
+    if drafts and built["business_date"] is not None:
         summary["draft"] = draft()["path"]
         say(f"draft: {summary['draft']}")
     if refusals:

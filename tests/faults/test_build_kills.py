@@ -41,10 +41,18 @@ def seen_by_readers(settings: Settings, *schemas: str) -> dict[str, Any]:
             " and relnamespace::regnamespace::text = any(%s) order by 1, 2",
             (list(schemas),),
         ).fetchall():
-            if (schema, table) in (("mart", "as_of"), ("mart", "restatement")):
+            if (schema, table) in (("mart", "as_of"), ("mart", "restatement"), ("mart", "switch")):
                 continue  # say when the switch was, or its number
+            rows = f'select t::text from {schema}."{table}" t'
+            if table.endswith("_as_seen"):  # the night in place of the switch's number
+                rows = (
+                    "select concat(f.build_id, u.build_id, to_jsonb(t) - 'seen_from' - 'seen_until')"
+                    f' from {schema}."{table}" t join audit.switch f on t.seen_from = f.switch_id'
+                    " left join audit.switch u on t.seen_until = u.switch_id"
+                )
             found[f"{schema}.{table}"] = connection.execute(
-                f"select count(*), md5(string_agg(md5(t::text), '' order by md5(t::text))) from {schema}.\"{table}\" t"
+                "select count(*), md5(string_agg(md5(line), '' order by md5(line)))"
+                f" from ({rows}) as of_table (line)".encode()
             ).fetchone()
         found["build"] = connection.execute(
             "select build_id, business_date, deliveries, months, state, reason from audit.build order by 1"

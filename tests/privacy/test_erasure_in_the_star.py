@@ -50,7 +50,7 @@ def rows(settings: Settings, query: str, role: str = "owner") -> list[tuple[Any,
 
 def run() -> list[str]:
     told: list[str] = []
-    night.run_direct(FIRST, told.append, simulated=False)
+    night.run_direct(FIRST, told.append, simulated=False, drafts=False)
     return told
 
 
@@ -149,6 +149,7 @@ def test_totals_of_closed_months_stand_and_nobody_is_left_under_a_key(
     assert any("rows changed" in line for line in told), told
 
     assert closed(night_copy) == before
+    assert rows(night_copy, "select * from mart.restatement") == []
     assert strength(night_copy) == heads - 1
     assert traces(night_copy, sought) == []
     set_aside = "select month_end::text, sum(set_aside), sum(abs(unexplained)) from mart.roll_forward group by 1"
@@ -158,12 +159,15 @@ def test_totals_of_closed_months_stand_and_nobody_is_left_under_a_key(
     after = dump(night_copy, "core")
     changed = {name for name in after if len(after[name]) != len(unit_rows[name])}
     assert {"core.fct_workforce_snapshot", "core.person_input"} <= changed
-    kept = rows(night_copy, "select row_id::text, request_id, attributes::text from keyless.fact_row")
+    kept = rows(night_copy, "select row_id::text, request_id, attributes::text, fact from keyless.fact_row")
     assert len(kept) == sum(report.kept for report in reports)
     assert {row[1] for row in kept} == {None}
     assert any('"counts_in_year": false' in row[2] for row in kept), "the applicant is one of the year still"
     facts = [line for name in FACTS for line in after[f"core.{name}"]]
-    assert all(sum(row[0] in line for line in facts) == 1 for row in kept[:100])
+    of_people, others = [row for row in kept if row[3] in FACTS], [row for row in kept if row[3] not in FACTS]
+    assert all(sum(row[0] in line for line in facts) == 1 for row in of_people[:100])
+    assert {row[3] for row in others} == {"stage_month"}
+    assert not any(row[0] in line for row in others[:20] for lines in after.values() for line in lines)
     for fact, month in FACTS.items():
         (found,) = rows(
             night_copy,

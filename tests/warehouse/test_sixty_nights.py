@@ -118,7 +118,7 @@ def test_sixty_nights_are_what_one_build_over_them_gives(
             edit(project, "seeds/ref_rank.csv", "CIN,Chief Inspector,4,INSP+", "CIN,Chief Inspector,4,SUPT+")
         if number == MODEL_CHANGED:
             part_time = "count(*) filter (where snapshot.hours_basis = 'PT')"
-            edit(project, "models/core/workforce_month.sql", part_time, "count(*) filter (where snapshot.fte < 1)")
+            edit(project, "macros/workforce.sql", part_time, "count(*) filter (where snapshot.fte < 1)")
         deliver(settings.sources, date, scale=SCALE, seed=settings.seed, since=since, dirt=RATES)
         since = date
         folder = settings.sources / "hr" / str(date)

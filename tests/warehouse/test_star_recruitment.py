@@ -68,7 +68,7 @@ def dirty(server: Settings) -> Iterator[Settings]:
     with pytest.MonkeyPatch.context() as patch:
         point_environment_at(patch, settings)
         deliver(settings.sources, DATE, scale=settings.scale, seed=settings.seed, since=None, dirt=DIRT)
-        night.run_direct(DATE, lambda _: None)
+        night.run_direct(DATE, lambda _: None, drafts=False)
     yield settings
     drop_warehouse(server, settings)
     shutil.rmtree(folder, ignore_errors=True)

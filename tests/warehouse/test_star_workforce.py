@@ -444,7 +444,7 @@ def dirty(server: Settings) -> Iterator[Dirty]:
     with pytest.MonkeyPatch.context() as patch:
         point_environment_at(patch, settings)
         deliver(settings.sources, TONIGHT, scale=settings.scale, seed=settings.seed, since=None, dirt=LIFE)
-        night.run_direct(TONIGHT, lambda _: None)
+        night.run_direct(TONIGHT, lambda _: None, drafts=False)
         yield Dirty(settings)
     drop_warehouse(server, settings)
     shutil.rmtree(folder, ignore_errors=True)
@@ -592,10 +592,10 @@ def test_a_promotion_recorded_late_restates_its_months_and_no_others(here: Setti
         "select month_end, person_key::text, rank_code from core.fct_workforce_snapshot where workforce_group = 'OFF'"
     )
     deliver(here.sources, first, scale=here.scale, seed=here.seed, since=None, dirt=dirt)
-    night.run_direct(first, lambda _: None)
+    night.run_direct(first, lambda _: None, drafts=False)
     before = {row[:2]: row[2] for row in rows(here, query)}
     deliver(here.sources, later, scale=here.scale, seed=here.seed, since=first, dirt=dirt)
-    night.run_direct(later, lambda _: None)
+    night.run_direct(later, lambda _: None, drafts=False)
     after = {row[:2]: row[2] for row in rows(here, query)}
 
     files, closed = Files(here.sources, later), first.replace(day=1)

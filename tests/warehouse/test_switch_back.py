@@ -172,6 +172,12 @@ def test_nobody_who_was_erased_is_brought_back(night_copy: Settings) -> None:
     redeliver(night_copy, day(2), change)
     run(day(2))
     assert kept(night_copy) == []
+    restated = rows(
+        night_copy, "select because, count(*), sum(change) from mart.restatement where measure = 'headcount' group by 1"
+    )
+    ((because, lines_told, change_told),) = restated
+    assert because == f"requests of people; deliveries hr:{day(2)}/1, recruitment:{day(2)}/1", because
+    assert (lines_told > 100, change_told) == (True, 0), "a correction that comes with a request is told like any other"
     with pytest.raises(PeelError, match="erased"):
         switch_back(night_copy, WHO)
     redeliver(night_copy, day(3))

@@ -7,7 +7,7 @@ select
     assignment.workforce_group,
     assignment.rank_code,
     assignment.rank_basis,
-    assignment.band,
+    {{ band_of('assignment.band', 'assignment.workforce_group') }} as band,
     assignment.org_unit_id,
     assignment.fte,
     assignment.hours_basis,

@@ -14,7 +14,7 @@ select
         else coalesce(rank_code, 'UNK')
     end as rank_code,
     case when workforce_group = 'OFF' then coalesce(rank_basis, 'UNK') else 'NONE' end as rank_basis,
-    {{ band_of('band', 'workforce_group') }} as band,
+    band,
     org_unit_id,
     fte,
     coalesce(hours_basis, case when fte < 1 then 'PT' else 'FT' end) as hours_basis,

@@ -108,7 +108,8 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         if state is None or state[0] != "gated":
             raise PeelError("the build has not passed its gate.", rule="build_gated", do="Build again.")
         switch_id = begin(connection, build_id, restatement.because(connection, build_id))
-        undo = Undo(connection, switch_id, [*past.names(connection), *(table.name for table in members if table.as_of)])
+        compared = [table.name for table in members if table.as_of or table.restated]
+        undo = Undo(connection, switch_id, [*past.names(connection), *compared])
         reshaped = {table.name for table in members if _shape(connection, table, undo)}
         changed, thinned = _merge(connection, members, reshaped, undo)
         prove_keys(connection, members, reshaped | thinned)
@@ -117,7 +118,7 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         publish(connection, members, mart, asked, remake=bool(reshaped))
         for name in names_the_gone(manifest):
             connection.execute(f'truncate next."{name}"'.encode())
-        restatement.record(connection, switch_id, members, undo.tables if undo.keeps else {})
+        restatement.record(connection, switch_id, members, undo.tables)
         end(connection, switch_id, changed, undo.settle())
         connection.execute(
             "update audit.build set state = 'switched', finished_at = clock_timestamp() where build_id = %s",

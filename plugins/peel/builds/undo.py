@@ -26,7 +26,8 @@ class Undo:
     Args:
         connection: in the switch's transaction.
         switch_id: the switch.
-        always: tables of which everything is noted until the switch is settled, because `peel.builds.past` keeps it.
+        always: tables of which everything is noted until the switch is settled: `peel.builds.past` and
+            `peel.builds.restatement` ask.
 
     Attributes:
         keeps: whether the switch can be taken back.
