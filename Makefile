@@ -59,8 +59,9 @@ lint: .venv/.dev ## check style, types, import rules and SQL
 docs: .venv/.run dbt_project/.venv/.run ## write the data dictionary and the entity diagrams from the models
 	@.venv/bin/peel dictionary
 
-bench: .venv/.run ## measure against floors in the same run; writes benchmarks/results/latest.json
+bench: .venv/.run dbt_project/.venv/.run ## measure loading against its floor, then nights and readers of the star; writes benchmarks/results/
 	@.venv/bin/python -m benchmarks $(ROWS)
+	@.venv/bin/python -m benchmarks.star $(SCALE)
 
 picture: .venv/.dev ## take the README's picture of the latest draft (needs Chromium)
 	@.venv/bin/peel picture docs/images/page.png

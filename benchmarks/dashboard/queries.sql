@@ -14,7 +14,7 @@ group by rank_group, e.five_group;
 select e.five_group, w.sex_code, sum(headcount) as heads
 from mart.workforce_month as w
 inner join mart.dim_ethnicity as e using (ethnicity_code)
-where month_end = (select max(month_end) from mart.workforce_month) and borough_code = 'E09000025'
+where month_end = (select max(month_end) from mart.workforce_month) and posting_borough_code = 'E09000025'
 group by e.five_group, w.sex_code;
 -- name: officers_by_month
 select month_end, opening, closing, joiners, leavers

@@ -53,6 +53,15 @@ def test_every_statement_for_bi_is_one_that_the_role_of_bi_tools_may_run(london_
                 assert cursor.description is None or cursor.fetchall(), statement
 
 
+def test_every_query_of_the_dashboard_that_is_measured_has_an_answer(london_night: Settings) -> None:
+    text = (HOME / "benchmarks" / "dashboard" / "queries.sql").read_text("utf-8")
+    queries = re.split(r"-- name: (\w+)\n", text)[1:]
+    assert len(queries) == 2 * 12
+    with connect(london_night, "bi") as connection:
+        for name, query in zip(queries[::2], queries[1::2], strict=True):
+            assert connection.execute(query.encode()).fetchall(), name
+
+
 def test_pandas_reads_one_night_through_sqlalchemy(bi_dsn: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = [block for block in PYTHON if "sqlalchemy" in block]
     found: dict[str, Any] = {}
