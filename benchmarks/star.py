@@ -69,7 +69,7 @@ def main() -> int:
         results += _read_during_a_switch(settings, last + dt.timedelta(days=4))
         _correct(settings, last + dt.timedelta(days=5))
         steps = _built(settings)
-        _tell(results, "a month of five years ago corrected", sum(steps.values()), **steps)
+        _tell(results, "a posting of five years ago corrected", sum(steps.values()), **steps)
         dbt.checksum = lambda _: "another"  # type: ignore[assignment]
         steps = _built(settings)
         _tell(results, "full rebuild of 14 years", sum(steps.values()), **steps)
@@ -269,7 +269,7 @@ def _read_during_a_switch(settings: Settings, date: dt.date) -> list[dict[str, A
 
 
 def _correct(settings: Settings, date: dt.date) -> None:
-    """Deliver a night in which a posting of one month five years ago has another FTE."""
+    """Deliver a night in which a posting of some five years ago, the shortest of a month or more, has another FTE."""
     deliver_missing(settings.sources, date, scale=settings.scale, seed=settings.seed)
     folder = settings.sources / "hr" / str(date) / "1"
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -277,15 +277,19 @@ def _correct(settings: Settings, date: dt.date) -> None:
     path = folder / entry["file"]
     with path.open(encoding="utf-8", newline="") as file:
         members = list(csv.DictReader(file))
-    start, end = date - dt.timedelta(days=5 * 365 + 60), date - dt.timedelta(days=5 * 365 - 60)
-    (chosen, *_) = (
+    start, end = str(date - dt.timedelta(days=6 * 365)), str(date - dt.timedelta(days=4 * 365))
+
+    def days(row: dict[str, str]) -> int:
+        return (
+            dt.date.fromisoformat(row["effective_end_date"]) - dt.date.fromisoformat(row["effective_start_date"])
+        ).days
+
+    within = (
         row
         for row in members
-        if str(start) < row["effective_start_date"] < row["effective_end_date"] < str(end)
-        and dt.date.fromisoformat(row["effective_end_date"]) - dt.date.fromisoformat(row["effective_start_date"])
-        > dt.timedelta(days=31)
-        and row["workforce_group"] == "OFF"
+        if row["workforce_group"] == "OFF" and start < row["effective_start_date"] < row["effective_end_date"] < end
     )
+    chosen = min((row for row in within if days(row) > 31), key=days)
     chosen["fte"] = "0.500" if chosen["fte"] != "0.500" else "0.600"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(members[0]), lineterminator="\n")
