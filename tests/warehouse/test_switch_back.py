@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,7 +177,7 @@ def test_nobody_who_was_erased_is_brought_back(night_copy: Settings) -> None:
         night_copy, "select because, count(*), sum(change) from mart.restatement where measure = 'headcount' group by 1"
     )
     ((because, lines_told, change_told),) = restated
-    assert because == f"requests of people; deliveries hr:{day(2)}/1, recruitment:{day(2)}/1", because
+    assert re.fullmatch(r"requests of people; deliveries hr:\w{12}, recruitment:\w{12}", because), because
     assert (lines_told > 100, change_told) == (True, 0), "a correction that comes with a request is told like any other"
     with pytest.raises(PeelError, match="erased"):
         switch_back(night_copy, WHO)
@@ -250,6 +251,7 @@ def test_the_draft_follows_readers_back(night_copy: Settings, monkeypatch: pytes
     change = other_sex(night_copy)
     redeliver(night_copy, day(1), change)
     run(day(1))
+    night.draft()
     latest = night_copy.drafts / "latest"
     assert Path(latest).resolve().name != first[0]
     assert main(["switch", "--back", "--who", "R. Peel", "--reason", "doubted"]) == 0
