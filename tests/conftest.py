@@ -177,7 +177,9 @@ def night_copy(
     shutil.copytree(london_night.var, var, symlinks=True)
     owner = warehouse.parameters(server, "owner")
     with _maintenance(server) as connection:
-        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname ~ %s", (_COPIED,))
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (f"{_COPIED}_template",)
+        )
         connection.execute(f"create database {_COPIED} template {_COPIED}_template")
         connection.execute(f"revoke connect on database {_COPIED} from public")
     settings = Settings(

@@ -12,41 +12,32 @@ latest as (
 counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
     select
         'fct_workforce_snapshot',
-        'dim_org_unit',
-        count(*),
-        count(*) filter (where snapshot.org_unit_key is null or snapshot.org_type in ('UNKNOWN', 'UNMAPPED'))
-    from {{ ref('fct_workforce_snapshot_whole') }} as snapshot
-    inner join latest on snapshot.month_end = latest.month_end
-    where snapshot.is_ho_headcount
-    union all
-    select
-        'fct_workforce_snapshot',
-        'dim_staff_band',
-        count(*),
-        count(*) filter (where snapshot.band = 'UNK')
-    from {{ ref('fct_workforce_snapshot_whole') }} as snapshot
-    inner join latest on snapshot.month_end = latest.month_end
-    where snapshot.workforce_group in ('STAFF', 'PCSO', 'DESIG')
-    union all
-    select
-        'fct_workforce_movement',
-        unnest(array['dim_joiner_type', 'dim_entry_route']),
-        count(*),
+        unnest(array['dim_org_unit', 'dim_staff_band']),
+        unnest(array[count(*) filter (where is_ho_headcount), count(*) filter (where band <> 'NONE')]),
         unnest(array[
-            count(*) filter (where movement.joiner_type = 'UNK'), count(*) filter (where movement.entry_route = 'UNK')
+            count(*) filter (
+                where is_ho_headcount and (org_unit_key is null or org_type in ('UNKNOWN', 'UNMAPPED'))
+            ),
+            count(*) filter (where band = 'UNK')
         ])
-    from {{ ref('fct_workforce_movement_whole') }} as movement
-    inner join latest on movement.month_end > latest.a_year_before
-    where movement.movement_type = 'join'
+    from {{ ref('fct_workforce_snapshot_whole') }}
+    where month_end = (select month_end from latest)
     union all
     select
         'fct_workforce_movement',
-        'dim_leaving_reason',
-        count(*),
-        count(*) filter (where movement.leaving_reason_code = 'UNK')
-    from {{ ref('fct_workforce_movement_whole') }} as movement
-    inner join latest on movement.month_end > latest.a_year_before
-    where movement.movement_type = 'leave'
+        unnest(array['dim_joiner_type', 'dim_entry_route', 'dim_leaving_reason']),
+        unnest(array[
+            count(*) filter (where movement_type = 'join'),
+            count(*) filter (where movement_type = 'join'),
+            count(*) filter (where movement_type = 'leave')
+        ]),
+        unnest(array[
+            count(*) filter (where joiner_type = 'UNK'),
+            count(*) filter (where entry_route = 'UNK'),
+            count(*) filter (where leaving_reason_code = 'UNK')
+        ])
+    from {{ ref('fct_workforce_movement_whole') }}
+    where month_end > (select a_year_before from latest)
     union all
     select
         'fct_application',

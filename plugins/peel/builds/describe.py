@@ -148,8 +148,7 @@ def _as_seen(one: Relation) -> Relation:
 
 def _made_by_the_switch() -> Iterator[Relation]:
     for name, each_row_is, columns in MADE_BY_THE_SWITCH:
-        fields = tuple(Field(column, kind, text) for column, (kind, text) in columns.items())
-        yield Relation("mart", name, "shared", each_row_is, (), fields)
+        yield Relation("mart", name, "shared", each_row_is, (), tuple(map(_field_of, columns)))
     fields = tuple(map(_field_of, past.SWITCH_COLUMNS))
     yield Relation("mart", "switch", "shared", past.SWITCH_EACH_ROW_IS, ("switch_id",), fields)
 

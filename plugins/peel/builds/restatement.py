@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from peel.builds.tables import Restated, Table
+from peel.builds.tables import Restated, Table, TableColumn
 from peel.builds.undo import ROWS, WHOLE, source_of
 
 RESTATEMENT = """
@@ -47,21 +47,22 @@ inner join audit.build as b on s.build_id = b.build_id
 """
 
 EACH_ROW_IS = "a figure of a closed period that a later night changed"
-COLUMNS = {
-    "switch_id": ("bigint", "Number of the switch that changed the figure."),
-    "switched_at": ("timestamp with time zone", "When readers saw it first."),
-    "as_known_on": ("date", "The night it is of."),
-    "table_name": ("text", "The table of the star the figure is in."),
-    "cell": ("jsonb", "What names the figure: its period and its attributes."),
-    "measure": ("text", "The column that is counted or summed."),
-    "before": ("numeric", "The figure as it was."),
-    "after": ("numeric", "The figure as it is."),
-    "change": ("numeric", "After less before."),
-    "because": (
+COLUMNS = (
+    TableColumn("switch_id", "bigint", "Number of the switch that changed the figure."),
+    TableColumn("switched_at", "timestamp with time zone", "When readers saw it first."),
+    TableColumn("as_known_on", "date", "The night it is of."),
+    TableColumn("table_name", "text", "The table of the star the figure is in."),
+    TableColumn("cell", "jsonb", "What names the figure: its period and its attributes."),
+    TableColumn("measure", "text", "The column that is counted or summed."),
+    TableColumn("before", "numeric", "The figure as it was."),
+    TableColumn("after", "numeric", "The figure as it is."),
+    TableColumn("change", "numeric", "After less before."),
+    TableColumn(
+        "because",
         "text",
         "What had changed since the switch before: definitions, deliveries, decisions, requests of people.",
     ),
-}
+)
 
 
 def because(connection: psycopg.Connection, build_id: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from peel.builds.merge import (
     orphans_sql,
     upsert_sql,
 )
-from peel.builds.tables import Function, Table, View, names_the_gone, tables, views
+from peel.builds.tables import Function, Table, TableColumn, View, names_the_gone, tables, views
 from peel.builds.undo import Undo
 from peel.errors import PeelError
 from peel.settings import Settings
@@ -65,23 +65,29 @@ left join lateral (
 """
 
 AS_OF_EACH_ROW_IS = "the night that readers see; there is one row"
-AS_OF_COLUMNS = {
-    "business_date": ("date", "The day whose deliveries the figures stand on."),
-    "build_id": ("text", "The build readers see: the same in two statements means the same figures."),
-    "switched_at": ("timestamp with time zone", "When readers first saw it."),
-    "police_source_kind": ("text", "simulated or real: where police and applicant figures come from."),
-    "residents_source_kind": ("text", "simulated or real: where residents come from."),
-    "statement": ("text", "What to show beside every figure: whether it is of a simulated force or of the Met."),
-    "deliveries": ("text[]", "The deliveries the build stands on, each as feed:delivery_id."),
-    "latest_attempt_of": ("date", "Business date of the latest build; later than business_date if that one failed."),
-    "latest_attempt_state": ("text", "What became of the latest build: switched, failed, or still under way."),
-    "held_because": ("text", "Why a person holds readers at this night; empty when nobody does."),
-}
+AS_OF_COLUMNS = (
+    TableColumn("business_date", "date", "The day whose deliveries the figures stand on."),
+    TableColumn("build_id", "text", "The build readers see: the same in two statements means the same figures."),
+    TableColumn("switched_at", "timestamp with time zone", "When readers first saw it."),
+    TableColumn("police_source_kind", "text", "simulated or real: where police and applicant figures come from."),
+    TableColumn("residents_source_kind", "text", "simulated or real: where residents come from."),
+    TableColumn(
+        "statement", "text", "What to show beside every figure: whether it is of a simulated force or of the Met."
+    ),
+    TableColumn("deliveries", "text[]", "The deliveries the build stands on, each as feed:delivery_id."),
+    TableColumn(
+        "latest_attempt_of", "date", "Business date of the latest build; later than business_date if that one failed."
+    ),
+    TableColumn(
+        "latest_attempt_state", "text", "What became of the latest build: switched, failed, or still under way."
+    ),
+    TableColumn("held_because", "text", "Why a person holds readers at this night; empty when nobody does."),
+)
 MADE_BY_THE_SWITCH = (
     ("as_of", AS_OF_EACH_ROW_IS, AS_OF_COLUMNS),
     ("restatement", restatement.EACH_ROW_IS, restatement.COLUMNS),
 )
-"""Views of ``mart`` that are no models of dbt: name, what each row is, and columns with type and description."""
+"""Views of ``mart`` that are no models of dbt: name, what each row is, and columns."""
 
 
 def switch(settings: Settings, build_id: str) -> dict[str, int]:
@@ -213,8 +219,7 @@ def _shape(connection: psycopg.Connection, table: Table, undo: Undo) -> bool:
         )
         connection.execute(f'create table core."{table.name}" ({columns})'.encode())
     _comment(connection, f'core."{table.name}"', "table", table.description)
-    for column in table.columns:
-        _comment(connection, f'core."{table.name}"."{column.name}"', "column", column.description)
+    _comment_columns(connection, f'core."{table.name}"', table.columns)
     return existing != wanted
 
 
@@ -314,16 +319,14 @@ def publish(
         connection.execute(f'drop view if exists mart."{view.name}" cascade'.encode())
         connection.execute(f'create view mart."{view.name}" as {view.sql}'.encode())
         _comment(connection, f'mart."{view.name}"', "view", label)
-        for column in view.columns:
-            _comment(connection, f'mart."{view.name}"."{column.name}"', "column", column.description)
+        _comment_columns(connection, f'mart."{view.name}"', view.columns)
     for function in asked:
         _make_function(connection, function)
     connection.execute(AS_OF.encode())
     connection.execute(restatement.RESTATEMENT.encode())
     for name, each_row_is, columns in MADE_BY_THE_SWITCH:
         _comment(connection, f'mart."{name}"', "view", f"Each row is {each_row_is}")
-        for told, (_, description) in columns.items():
-            _comment(connection, f'mart."{name}"."{told}"', "column", description)
+        _comment_columns(connection, f'mart."{name}"', columns)
     connection.execute("grant select on all tables in schema mart to peel_bi, peel_publish, peel_analyst")
 
 
@@ -398,3 +401,8 @@ def drop_orphans(
 
 def _comment(connection: psycopg.Connection, target: str, kind: str, text: str) -> None:
     connection.execute(sql.SQL("comment on {} {} is {}").format(sql.SQL(kind), sql.SQL(target), sql.Literal(text)))
+
+
+def _comment_columns(connection: psycopg.Connection, target: str, columns: tuple[TableColumn, ...]) -> None:
+    for column in columns:
+        _comment(connection, f'{target}."{column.name}"', "column", column.description)
