@@ -70,6 +70,31 @@ def test_the_initial_load_of_a_delta_is_not_comparable() -> None:
     assert set(states(chain).values()) == {"applied"}
 
 
+def test_a_delta_is_held_against_the_same_day_of_earlier_weeks() -> None:
+    rows = {0: 800, 5: 70, 6: 65}  # after a weekend much is caught up with; at weekends little is done
+    chain = [delivery("start", -1, rows=100_000, mode="delta", marks=(None, "-1"), band=0.4)]
+    chain += [
+        delivery(
+            str(day),
+            day,
+            rows=rows.get((START + dt.timedelta(days=day)).weekday(), 280) + day,
+            mode="delta",
+            marks=(str(day - 1), str(day)),
+            band=0.4,
+        )
+        for day in range(28)
+    ]
+    found = resolve(chain, ["toy"]).verdicts
+    assert {verdict.state for verdict in found.values()} == {"applied"}
+    outcomes = [found[str(day)].volumes[0].outcome for day in range(28)]
+    assert outcomes == ["not evaluated"] * 21 + ["passed"] * 7
+    saturday = next(day for day in range(21, 28) if (START + dt.timedelta(days=day)).weekday() == 5)
+    chain[1 + saturday] = delivery(
+        str(saturday), saturday, rows=300, mode="delta", marks=(str(saturday - 1), str(saturday)), band=0.4
+    )
+    assert resolve(chain, ["toy"]).verdicts[str(saturday)].state == "refused"
+
+
 def test_a_delta_is_replaced_only_by_one_from_the_same_watermark() -> None:
     chain = [
         delivery("start", 0, mode="delta", marks=(None, "1")),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
-LOOK_BACK = 7  # business dates a volume is compared with
+LOOK_BACK = 7  # comparable business dates a volume is held against
 LEAST_COMPARABLE = 3  # earlier dates a volume rule needs before it speaks
 
 
@@ -248,13 +248,18 @@ def _asked(table: Table, earlier: Sequence[Delivery], is_first: bool, known: int
 
 
 def _volume(table: Table, delivery: Delivery, earlier: Sequence[Delivery]) -> Volume:
-    """Compare with the median of the last accepted delivery of each of the preceding business dates."""
+    """Compare with the median of the last accepted delivery of each of the preceding comparable business dates.
+
+    A delta brings what one day's work came to: a Sunday is comparable with Sundays only.
+    """
     if delivery.mode == "delta" and delivery.watermark_from is None:
         return Volume(table.name, table.rows)
     counts: dict[dt.date, int] = {}
     for other in earlier:
         if other.mode == "delta" and other.watermark_from is None:
             continue  # an initial load is not comparable
+        if delivery.mode == "delta" and other.business_date.weekday() != delivery.business_date.weekday():
+            continue
         for candidate in other.tables:
             if candidate.name == table.name:
                 counts[other.business_date] = candidate.rows  # in delivery order: the last one holds
