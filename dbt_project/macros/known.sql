@@ -9,15 +9,16 @@
     {%- set prefix = 'history_' if schema == 'sensitive' else '' %}
     select
         history.*,
-        held.row_key is not null as is_held
+        -- No join, so that a few rows are still found by an index.
+        history.row_key in (
+            select held.row_key
+            from {{ source(schema, prefix ~ table ~ '_held') }} as held
+            where
+                held.row_key is not null
+                and held.held_from <= {{ business_date() }}
+                and (held.held_to is null or held.held_to > {{ business_date() }})
+        ) as is_held
     from {{ source(schema, prefix ~ table) }} as history
-    left join (
-        select distinct row_key
-        from {{ source(schema, prefix ~ table ~ '_held') }}
-        where
-            held_from <= {{ business_date() }}
-            and (held_to is null or held_to > {{ business_date() }})
-    ) as held on history.row_key = held.row_key
     where
         history.known_from <= {{ business_date() }}
         and (history.known_to is null or history.known_to > {{ business_date() }})

@@ -66,6 +66,20 @@
 {%- endmacro %}
 
 
+{#
+  Keep to the days a small relation lists: on an ordinary night so that an index finds their rows in `core`.
+
+  day: a column of a fact that is whole. days: a relation of one column.
+#}
+{% macro among(day, days) -%}
+    {%- if execute and rebuilds_all() -%}
+    {{ day }} in ({{ days }})
+    {%- else -%}
+    {{ day }} = any(array({{ days }}))
+    {%- endif -%}
+{%- endmacro %}
+
+
 {# The columns a model's contract declares, in order. #}
 {% macro model_columns(model) -%}
     {%- set found = [] -%}

@@ -271,6 +271,8 @@ create table if not exists audit.build (
     finished_at timestamptz
 );
 comment on table audit.build is 'Each row is one run of dbt over an exact list of deliveries and decisions';
+alter table audit.build add column if not exists history_digest text;
+comment on column audit.build.history_digest is 'What history up to the business date consisted of, in one number';
 
 create table if not exists audit.build_gate_result (
     build_id text not null references audit.build,

@@ -8,5 +8,5 @@ select
     (count(distinct person_key) filter (where counts_in_route_month))::integer as candidates,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
-where applied_month_end in (select month_end from {{ ref('int_affected_applied_month') }})
+where {{ among('applied_month_end', 'select month_end from ' ~ ref('int_affected_applied_month')) }}
 group by applied_month_end, workforce_group, entry_route, ethnicity_code, sex_code

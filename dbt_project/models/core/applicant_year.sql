@@ -9,5 +9,7 @@ select
     (count(distinct person_key) filter (where counts_in_year))::integer as candidates,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
-where {{ financial_year('applied_on') }} in (select financial_year from {{ ref('int_affected_applied_year') }})
+where
+    {{ among('applied_month_end', 'select day.date_day from ' ~ ref('dim_date') ~ ' as day where day.is_month_end
+        and day.financial_year in (select affected.financial_year from ' ~ ref('int_affected_applied_year') ~ ' as affected)') }}
 group by {{ financial_year('applied_on') }}, workforce_group, ethnicity_code, sex_code

@@ -10,7 +10,7 @@ select
         as residence_area,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
-where applied_month_end in (select month_end from {{ ref('int_affected_applied_month') }})
+where {{ among('applied_month_end', 'select month_end from ' ~ ref('int_affected_applied_month')) }}
 group by
     applied_month_end,
     workforce_group,

@@ -20,12 +20,7 @@ stock as (
     from {{ ref('workforce_month_whole') }} as workforce
     inner join {{ ref('dim_ethnicity') }} as ethnicity on workforce.ethnicity_code = ethnicity.ethnicity_code
     cross join {{ count_bases('workforce.headcount', 'workforce.working_strength') }}
-    where
-        workforce.month_end in (
-            select month_end from affected
-            union all
-            select opened_on from affected
-        )
+    where {{ among('workforce.month_end', 'select month_end from affected union all select opened_on from affected') }}
     group by workforce.month_end, counted.count_basis, workforce.workforce_group, ethnicity.five_group
 ),
 
@@ -40,7 +35,7 @@ moved as (
     from {{ ref('movement_month_whole') }} as movement
     inner join {{ ref('dim_ethnicity') }} as ethnicity on movement.ethnicity_code = ethnicity.ethnicity_code
     cross join {{ count_bases('movement.headcount_movements', 'movement.working_movements') }}
-    where movement.month_end in (select month_end from affected)
+    where {{ among('movement.month_end', 'select month_end from affected') }}
     group by
         movement.month_end,
         counted.count_basis,

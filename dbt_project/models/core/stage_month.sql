@@ -18,8 +18,8 @@ counted as (
         on stage.application_id = application.application_id
     where
         stage.attempt_no = 1
-        and (date_trunc('month', stage.event_on) + interval '1 month' - interval '1 day')::date
-        in (select month_end from {{ ref('int_affected_stage_month') }})
+        and {{ among('stage.event_on', 'select day.date_day from ' ~ ref('dim_date') ~ ' as day
+            where day.month_end in (select affected.month_end from ' ~ ref('int_affected_stage_month') ~ ' as affected)') }}
 ),
 
 keyless as (

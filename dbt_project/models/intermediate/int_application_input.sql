@@ -1,6 +1,7 @@
 -- A number made of everything the star says of an application comes from: the application and its outcomes at stages,
 -- its candidate in every version, where they lived and who they are, its campaign and its source. One whose number
--- differs from that of the last switch has changed. What erased people have left is named too.
+-- differs from that of the last switch has changed. What erased people have left is named too. Those alone
+-- that may have changed, unless history was written anew.
 with
 candidate_version as (
     select
@@ -12,7 +13,9 @@ candidate_version as (
     from {{ source('sensitive', 'history_ats_candidate') }} as version
     left join {{ ref('stg_postcode__sector') }} as sector
         on version.postcode_sector = sector.sector and sector.is_main_area
-    where version.known_from <= {{ business_date() }}
+    where
+        version.known_from <= {{ business_date() }}
+        and {{ of_touched('candidate', 'version.candidate_id') }}
     group by version.candidate_id
 ),
 
@@ -33,17 +36,21 @@ marks as (
     left join {{ ref('int_candidate') }} as candidate on application.candidate_id = candidate.candidate_id
     left join {{ ref('dim_campaign') }} as campaign on application.campaign_id = campaign.campaign_id
     left join {{ ref('dim_source') }} as source on application.source_code = source.source_code
+    where {{ of_touched('application', 'application.application_id') }}
     union all
     select
         application_id,
         mark
     from ({{ marked('history', 'ats_stage_event') }})
+    where {{ of_touched('application', 'application_id') }}
     union all
     select
         row_id,
         hashtextextended(attributes::text, 0)
     from {{ source('keyless', 'fact_row') }}
-    where fact = 'fct_application' and request_id is null
+    where
+        fact = 'fct_application' and request_id is null
+        and {{ of_touched('application', 'row_id') }}
 )
 
 select

@@ -2,7 +2,12 @@
 -- included.
 select coalesce(tonight.application_id, switched.application_id) as application_id
 from {{ ref('int_application_input') }} as tonight
-full outer join {{ last_switched('application_input', {'application_id': 'uuid', 'input_hash': 'bigint'}) }} as switched
+full outer join
+    (
+        select standing.*
+        from {{ last_switched('application_input', {'application_id': 'uuid', 'input_hash': 'bigint'}) }} as standing
+        where {{ of_touched('application', 'standing.application_id') }}
+    ) as switched
     on tonight.application_id = switched.application_id
 where tonight.input_hash is distinct from switched.input_hash
 union

@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'census_ethnic_group_by_age') }}
-)
-
 select
     census_year,
     area_code,
@@ -11,4 +8,4 @@ select
     merged_with as merged_with_area_code,
     obs_value as rounded_residents,
     obs_status
-from known
+from ({{ known('history', 'census_ethnic_group_by_age') }}) as known

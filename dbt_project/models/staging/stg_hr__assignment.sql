@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_assignment') }}
-)
-
 select
     assignment_id,
     person_id,
@@ -22,4 +19,4 @@ select
     effective_start_date,
     effective_end_date,
     is_held
-from known
+from ({{ known('history', 'hr_assignment') }}) as known

@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_org_unit') }}
-)
-
 select
     org_unit_id,
     parent_org_unit_id,
@@ -11,4 +8,4 @@ select
     effective_start_date,
     effective_end_date,
     is_held
-from known
+from ({{ known('history', 'hr_org_unit') }}) as known

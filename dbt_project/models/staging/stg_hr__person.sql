@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_person') }}
-)
-
 select
     person_id,
     national_insurance_hash,
@@ -12,4 +9,4 @@ select
     effective_start_date,
     effective_end_date,
     is_held
-from known
+from ({{ known('history', 'hr_person') }}) as known

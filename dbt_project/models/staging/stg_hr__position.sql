@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_position') }}
-)
-
 select
     position_id,
     title as post_title,
@@ -8,4 +5,4 @@ select
     budget_year,
     org_unit_id,
     is_held
-from known
+from ({{ known('history', 'hr_position') }}) as known

@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_promotion_board') }}
-)
-
 select
     board_id,
     rank_to as board_rank_code,
@@ -12,4 +9,4 @@ select
     board_outcome,
     promoted_date as promoted_on,
     is_held
-from known
+from ({{ known('history', 'hr_promotion_board') }}) as known

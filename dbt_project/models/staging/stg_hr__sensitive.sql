@@ -1,6 +1,3 @@
-with known as ({{ known('sensitive', 'hr_sensitive') }}
-)
-
 select
     person_id,
     attribute,
@@ -10,4 +7,4 @@ select
     {{ london_date('declared_ts') }} as declared_on,
     declared_ts,
     is_held
-from known
+from ({{ known('sensitive', 'hr_sensitive') }}) as known

@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_service_event') }}
-)
-
 select
     event_id,
     person_id,
@@ -11,6 +8,6 @@ select
     entry_route,
     leaving_reason_code,
     is_held
-from known
+from ({{ known('history', 'hr_service_event') }}) as known
 -- A starter of a later day is pending, not counted.
 where event_date <= {{ business_date() }}

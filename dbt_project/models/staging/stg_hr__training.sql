@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'hr_training') }}
-)
-
 select
     person_id,
     course_code,
@@ -8,6 +5,6 @@ select
     outcome as training_outcome,
     hours as training_hours,
     is_held
-from known
+from ({{ known('history', 'hr_training') }}) as known
 -- What lies ahead of the business date is booked, not taken.
 where event_date <= {{ business_date() }}

@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'ats_application') }}
-)
-
 select
     application_id,
     candidate_id,
@@ -20,4 +17,4 @@ select
     start_date as started_on,
     person_id,
     is_held
-from known
+from ({{ known('history', 'ats_application') }}) as known

@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'ats_campaign') }}
-)
-
 select
     campaign_id,
     campaign_name,
@@ -9,4 +6,4 @@ select
     target_volume,
     process_version,
     is_held
-from known
+from ({{ known('history', 'ats_campaign') }}) as known

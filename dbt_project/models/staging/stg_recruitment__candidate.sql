@@ -1,6 +1,3 @@
-with known as ({{ known('sensitive', 'ats_candidate') }}
-)
-
 select
     candidate_id,
     date_of_birth,
@@ -10,4 +7,4 @@ select
     outside_london_flag = 'Y' as is_outside_london,
     created_ts,
     is_held
-from known
+from ({{ known('sensitive', 'ats_candidate') }}) as known

@@ -1,8 +1,5 @@
-with known as ({{ known('history', 'ats_source') }}
-)
-
 select
     source_code,
     category as source_category,
     is_held
-from known
+from ({{ known('history', 'ats_source') }}) as known

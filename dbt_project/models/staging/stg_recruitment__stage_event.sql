@@ -1,6 +1,3 @@
-with known as ({{ known('history', 'ats_stage_event') }}
-)
-
 select
     event_id,
     application_id,
@@ -11,4 +8,4 @@ select
     attempt_no,
     last_modified_ts as modified_ts,
     is_held
-from known
+from ({{ known('history', 'ats_stage_event') }}) as known

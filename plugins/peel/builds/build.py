@@ -24,13 +24,27 @@ from peel.warehouse import connect
 
 @dataclass(frozen=True)
 class Due:
-    """A build that is due."""
+    """A build that is due.
+
+    Attributes:
+        business_date: the night it is of.
+        deliveries: what it stands on, as feed:delivery_id.
+        decisions: persons' decisions.
+        last_business_date: the night readers see.
+        rebuild_all: every month is built, because models, seeds or contracts are others.
+        history_digest: of what history up to the business date consists of.
+        history_stands: history up to the night readers see is as it was when that was built, and no month opens:
+            only what began, ended or came since need be looked at.
+        checksum: of models, seeds and contracts.
+    """
 
     business_date: dt.date
     deliveries: tuple[str, ...]
     decisions: tuple[int, ...]
     last_business_date: dt.date | None
     rebuild_all: bool
+    history_digest: str
+    history_stands: bool
     checksum: str
 
     @property
@@ -66,7 +80,7 @@ def find_due(
     ).fetchone()
     if row is None:
         return None
-    return Due(row[0], tuple(row[1]), tuple(row[2]), row[4], row[5], checksum)
+    return Due(row[0], tuple(row[1]), tuple(row[2]), row[4], row[5], row[6], row[7], checksum)
 
 
 def build(settings: Settings) -> str | None:
@@ -93,6 +107,7 @@ def build(settings: Settings) -> str | None:
             "PEEL_BUSINESS_DATE": due.business_date.isoformat(),
             "PEEL_LAST_BUSINESS_DATE": due.last_business_date.isoformat() if due.last_business_date else "",
             "PEEL_REBUILD_ALL": str(due.rebuild_all).lower(),
+            "PEEL_HISTORY_STANDS": str(due.history_stands).lower(),
         }
         try:
             dbt.build(settings, due.build_id, told)
@@ -133,10 +148,18 @@ def arriving(settings: Settings, connection: psycopg.Connection, all_feeds: list
 
 def _begin(connection: psycopg.Connection, due: Due) -> None:
     connection.execute(
-        "insert into audit.build (build_id, business_date, deliveries, decisions, checksum, state)"
-        " values (%s, %s, %s, %s, %s, 'building') on conflict (build_id) do update"
-        " set state = 'building', reason = null, started_at = clock_timestamp(), finished_at = null",
-        (due.build_id, due.business_date, list(due.deliveries), list(due.decisions), due.checksum),
+        "insert into audit.build (build_id, business_date, deliveries, decisions, checksum, history_digest, state)"
+        " values (%s, %s, %s, %s, %s, %s, 'building') on conflict (build_id) do update"
+        " set state = 'building', reason = null, started_at = clock_timestamp(), finished_at = null,"
+        " history_digest = excluded.history_digest",
+        (
+            due.build_id,
+            due.business_date,
+            list(due.deliveries),
+            list(due.decisions),
+            due.checksum,
+            due.history_digest,
+        ),
     )
     # A clean floor: nothing of an earlier build can be taken for tonight's.
     for schema in ("next_mart", "next"):

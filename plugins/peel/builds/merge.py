@@ -48,25 +48,34 @@ def insert_sql(table: Table) -> str:
     same = " and ".join(f'n."{name}" = c."{name}"' for name in table.key)
     return (
         f'insert into core."{table.name}" ({listed}) select {listed} from next."{table.name}" n'
-        f' where not exists (select from core."{table.name}" c where {same})'
+        f' where not exists (select from core."{table.name}" c where {same}){_together(table)}'
     )
 
 
 def fill_sql(table: Table) -> str:
     """SQL that fills a table of ``core`` that was just made; ``next`` then holds every partition."""
     listed = ", ".join(f'"{column.name}"' for column in table.columns)
-    return f'insert into core."{table.name}" ({listed}) select {listed} from next."{table.name}"'
+    return f'insert into core."{table.name}" ({listed}) select {listed} from next."{table.name}"{_together(table)}'
+
+
+def key_sql(table: Table) -> str:
+    """SQL for the key of a table of ``core``, after it was filled."""
+    key = ", ".join(f'"{name}"' for name in table.key)
+    return f'alter table core."{table.name}" add primary key ({key})'
 
 
 def index_sql(table: Table) -> list[str]:
-    """SQL for the key and the indexes of a table of ``core``, after it was filled."""
-    key = ", ".join(f'"{name}"' for name in table.key)
-    statements = [f'alter table core."{table.name}" add primary key ({key})']
+    """SQL for the indexes of a table of ``core`` that are not there yet, after it was filled."""
+    wanted = list(table.find_by)
     if table.partition_by and table.partition_by != table.key[: len(table.partition_by)]:
-        by = ", ".join(f'"{name}"' for name in table.partition_by)
-        statements.append(f'create index on core."{table.name}" ({by})')
+        wanted.append(table.partition_by)
     if any(column.name == "person_key" for column in table.columns) and table.key[0] != "person_key":
-        statements.append(f'create index on core."{table.name}" (person_key)')
+        wanted.append(("person_key",))
+    statements = []
+    for names in dict.fromkeys(wanted):
+        index = "_".join((table.name, *names, "idx"))
+        by = ", ".join(f'"{name}"' for name in names)
+        statements.append(f'create index if not exists "{index}" on core."{table.name}" ({by})')
     return statements
 
 
@@ -100,6 +109,14 @@ def kept_sql(statement: str, table: Table, undo: str, kind: str) -> str:
         given = ", ".join([f'old."{table.key[0]}" is not null as is_old', *old])
         into = ", ".join(["is_old", *(f'"{name}"' for name in (*table.key, *rest))])
     return f'with merged as ({statement} returning {given}) insert into undo."{undo}" ({into}) select * from merged'
+
+
+def _together(table: Table) -> str:
+    """An order in which the rows of a month lie together, so that whoever reads one month reads few pages."""
+    days = {column.name for column in table.columns if column.type == "date"}
+    if not table.partition_by or table.partition_by[0] not in days:
+        return ""
+    return " order by " + ", ".join(f'"{name}"' for name in table.partition_by)
 
 
 def _row(alias: str, names: list[str]) -> str:

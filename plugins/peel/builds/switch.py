@@ -20,6 +20,7 @@ from peel.builds.merge import (
     fill_sql,
     index_sql,
     insert_sql,
+    key_sql,
     orphans_sql,
     upsert_sql,
 )
@@ -132,11 +133,8 @@ def switch(settings: Settings, build_id: str) -> dict[str, int]:
         )
         connection.commit()
         connection.autocommit = True
-        for table in members:
-            if table.name in changed:
-                connection.execute(f'analyze core."{table.name}"'.encode())
-                if table.as_of:
-                    connection.execute(f'analyze past."{table.name}"'.encode())
+        for relation in _much_changed(connection, changed):
+            connection.execute(f"analyze {relation}".encode())
     return changed
 
 
@@ -239,8 +237,9 @@ def _merge(
     for table in members:
         if table.name in reshaped:
             run(table, fill_sql(table))
-            for statement in index_sql(table):
-                connection.execute(statement.encode())
+            connection.execute(key_sql(table).encode())
+        for statement in index_sql(table):
+            connection.execute(statement.encode())
     for table in members:
         if table.is_dimension and table.name not in reshaped:
             run(table, undo.merging(table, upsert_sql(table), "upsert"))
@@ -254,6 +253,17 @@ def _merge(
         if run(table, undo.merging(table, delete_vanished_sql(table), "delete")):
             thinned.add(table.name)
     return dict(sorted(changed.items())), thinned
+
+
+def _much_changed(connection: psycopg.Connection, changed: dict[str, int]) -> list[str]:
+    """Tables of which a switch has changed so much that what the planner knows of them is out of date."""
+    rows = connection.execute(
+        "select oid::regclass::text from pg_class join unnest(%s::text[], %s::bigint[]) as c (name, rows)"
+        " on relname = c.name where relnamespace in ('core'::regnamespace, 'past'::regnamespace) and relkind = 'r'"
+        " and c.rows >= reltuples / 200 order by 1",
+        (list(changed), list(changed.values())),
+    )
+    return [row[0] for row in rows]
 
 
 def prove_keys(connection: psycopg.Connection, members: list[Table], suspect: set[str]) -> None:

@@ -42,6 +42,7 @@ class Table:
         partition_by: columns of its partition, empty for a dimension, which is merged by key.
         affected: the model in ``next`` that lists tonight's partitions.
         internal: no reader is granted it.
+        find_by: columns, each some together, that rows are found by besides key and partition.
         restated: how its figures of closed periods are held against what they were, if they are.
         as_of: whether what readers saw of it is kept for good, to be asked as of any build.
     """
@@ -53,6 +54,7 @@ class Table:
     partition_by: tuple[str, ...]
     affected: str | None
     internal: bool
+    find_by: tuple[tuple[str, ...], ...] = ()
     restated: Restated | None = None
     as_of: bool = False
 
@@ -165,6 +167,7 @@ def _table(node: dict[str, Any]) -> Table:
         partition_by=tuple(switch.get("partition_by", ())),
         affected=switch.get("affected"),
         internal=bool(switch.get("internal", False)),
+        find_by=tuple(tuple(names) for names in switch.get("find_by", ())),
         restated=_restated(switch.get("restates")),
         as_of=bool(switch.get("as_of", False)),
     )

@@ -21,7 +21,7 @@ from peel.deliveries.loading import gate_view, load_table, typed_values
 from peel.deliveries.pseudonyms import Keys, load_keys
 from peel.errors import PeelError
 from peel.history import erasure
-from peel.history.tables import ensure_tables, index_statements
+from peel.history.tables import analyze_sql, ensure_tables, indexes
 from peel.settings import Settings
 from peel.warehouse import connect
 
@@ -453,14 +453,13 @@ def _apply(connection: psycopg.Connection, contract: Contract, date: dt.date, de
     select = f"select v.row_key, v.row_hash, %(date)s, %(delivery)s, {typed} from {view} v"
     if not exists(f"select from {history}"):
         # Into an empty table: indexes are made once all rows are in.
-        for name in ("version", "open"):
-            schema = history.split(".")[0]
-            run(f'drop index if exists {schema}."{contract.name}_{name}"')
+        for name in indexes(contract):
+            run(f"drop index if exists {name}")
         run(f"truncate {history}")  # what is made in the transaction needs no write-ahead log where nothing copies it
         opened = run(f"{insert} {select} {fit}")
-        for statement in index_statements(contract):
+        for statement in indexes(contract).values():
             run(statement)
-        connection.execute(f"analyze {history} (row_key, known_from, known_to)".encode())
+        run(analyze_sql(contract))
         return opened, 0
     # A key that is present but quarantined has not vanished; and a row whose key cannot be read might be
     # anyone's, so that nothing is closed at all.

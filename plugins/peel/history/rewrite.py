@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 from peel.contracts import Contract
 from peel.deliveries import store
 from peel.deliveries.loading import row_key_and_hash
-from peel.history.tables import index_statements
+from peel.history.tables import indexes
 
 Change = Callable[[pa.RecordBatch], tuple[pa.RecordBatch, int]]
 """From a batch of a contract's columns as text to what they become, and how many rows changed."""
@@ -82,8 +82,8 @@ def _batches(data: pa.Buffer | None, names: list[str]) -> Iterator[pa.RecordBatc
 
 def _put_history(connection: psycopg.Connection, contract: Contract) -> None:
     history = contract.relation("history")
-    for name in ("version", "open"):
-        connection.execute(f'drop index {history.split(".")[0]}."{contract.name}_{name}"'.encode())
+    for name in indexes(contract):
+        connection.execute(f"drop index if exists {name}".encode())
     connection.execute(f"delete from {history}".encode())
     typed = ", ".join(f'(array_agg("{c.name}"::{c.type} order by since))[1]' for c in contract.columns)
     quoted = ", ".join(f'"{column.name}"' for column in contract.columns)
@@ -114,7 +114,7 @@ def _put_history(connection: psycopg.Connection, contract: Contract) -> None:
         from numbered
         group by row_key, run""".encode()
     )
-    for statement in index_statements(contract):
+    for statement in indexes(contract).values():
         connection.execute(statement.encode())
 
 

@@ -22,13 +22,43 @@ def ensure_tables(connection: psycopg.Connection, contracts: Iterable[Contract])
         _history(connection, contract)
 
 
-def index_statements(contract: Contract) -> tuple[str, ...]:
-    """SQL making the indexes of a history table: one open version of a key, and one that begins on a date."""
+_SUBJECTS = (
+    "person_id",
+    "candidate_id",
+    "application_id",
+    "org_unit_id",
+    "national_insurance_hash",
+    "email_hash",
+)
+"""Columns by which a build finds all rows of those of whom one has changed."""
+
+
+def indexes(contract: Contract) -> dict[str, str]:
+    """SQL making the indexes of a history table, by name with its schema.
+
+    One open version of a key, and one that begins on a date; what began or ended on a date; rows of a subject.
+    """
     relation = contract.relation("history")
-    return (
-        f'create unique index if not exists "{contract.name}_version" on {relation} (row_key, known_from)',
-        f'create unique index if not exists "{contract.name}_open" on {relation} (row_key) where known_to is null',
-    )
+    schema = relation.split(".")[0]
+    wanted = {
+        "version": ("unique ", "(row_key, known_from)"),
+        "open": ("unique ", "(row_key) where known_to is null"),
+        "known_from": ("", "(known_from)"),
+        "known_to": ("", "(known_to) where known_to is not null"),
+        **{column.name: ("", f'("{column.name}")') for column in contract.columns if column.name in _SUBJECTS},
+    }
+    return {
+        f'{schema}."{contract.name}_{name}"': (
+            f'create {unique}index if not exists "{contract.name}_{name}" on {relation} {what}'
+        )
+        for name, (unique, what) in wanted.items()
+    }
+
+
+def analyze_sql(contract: Contract) -> str:
+    """SQL that gathers statistics on what a history table is joined and searched by."""
+    subjects = [f'"{column.name}"' for column in contract.columns if column.name in _SUBJECTS]
+    return f"analyze {contract.relation('history')} ({', '.join(['row_key', 'known_from', 'known_to', *subjects])})"
 
 
 def _history(connection: psycopg.Connection, contract: Contract) -> None:
@@ -40,7 +70,7 @@ def _history(connection: psycopg.Connection, contract: Contract) -> None:
         f" check (known_to >= known_from))".encode()
     )
     _widen(connection, contract, relation)
-    for statement in index_statements(contract):
+    for statement in indexes(contract).values():
         connection.execute(statement.encode())
     text = f"Each row is a version of {contract.each_row_is}; known from and to by business date"
     _comment(connection, relation, text, {column.name: column.description for column in contract.columns})

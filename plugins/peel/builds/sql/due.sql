@@ -87,6 +87,35 @@ contents as (
         (select coalesce(array_agg(decision_id order by decision_id), '{}') from audit.decision) as decisions
     from newest
     where newest.business_date is not null
+),
+
+-- What history up to a night consists of, in one number: the ordered lists its tables are folds of, and whatever
+-- writes it anew. One statement tells it of tonight and of the last switched night, so that nothing comes between.
+night as (
+    select business_date from contents
+    union
+    select business_date from audit.switched_build
+),
+
+made_of as (
+    select
+        night.business_date,
+        md5(concat_ws(
+            '|',
+            (
+                select
+                    string_agg(
+                        concat_ws(',', table_name, position, apply_date, delivery_id, content), ';'
+                        order by table_name collate "C", position
+                    )
+                from audit.applied
+                where apply_date <= night.business_date
+            ),
+            (select max(decision_id) from audit.decision),
+            (select concat_ws(',', count(*), max(finished_at)) from audit.erasure),
+            (select count(*) from audit.key_epoch)
+        )) as history_digest
+    from night
 )
 
 select
@@ -95,10 +124,21 @@ select
     contents.decisions,
     switched.build_id as last_build_id,
     switched.business_date as last_business_date,
-    coalesce(switched.checksum, '') <> asked.checksum as rebuild_all
+    coalesce(switched.checksum, '') <> asked.checksum as rebuild_all,
+    made_of.history_digest,
+    coalesce(
+        switched.checksum = asked.checksum
+        and switched.business_date <= contents.business_date
+        -- Once a month everything is looked at all the same.
+        and date_trunc('month', switched.business_date) = date_trunc('month', contents.business_date)
+        and switched.history_digest = was_made_of.history_digest,
+        false
+    ) as history_stands
 from contents
 cross join asked
+inner join made_of on contents.business_date = made_of.business_date
 left join audit.switched_build as switched on true
+left join made_of as was_made_of on switched.business_date = was_made_of.business_date
 where
     (
         coalesce(switched.deliveries, '{}') <> contents.deliveries

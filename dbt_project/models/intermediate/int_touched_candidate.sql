@@ -1,0 +1,70 @@
+-- Candidates who may have changed since the last switch, themselves or by an application, one of its stages, its
+-- campaign or source, the area they live in, or the person HR knows them as; and whoever is, or was, the same person
+-- as one of them. Empty when history was written anew: nobody is picked out then.
+with
+touched as (
+    {{ touched('sensitive', 'ats_candidate', 'candidate_id') }}
+    union all
+    {{ touched('history', 'ats_application', 'candidate_id', [london_date('history.applied_ts')]) }}
+    union all
+    {%- for table, column in {
+        'ats_stage_event': 'application_id', 'ats_campaign': 'campaign_id', 'ats_source': 'source_code'
+    }.items() %}
+        select application.candidate_id
+        from {{ source('history', 'ats_application') }} as application
+        where application.{{ column }} in ({{ touched('history', table, column) }})
+        union all
+    {%- endfor %}
+    select candidate.candidate_id
+    from {{ source('sensitive', 'history_ats_candidate') }} as candidate
+    where candidate.postcode_sector in ({{ touched('history', 'ref_postcode_sector', 'sector') }})
+    union all
+    select application.candidate_id
+    from {{ source('history', 'ats_application') }} as application
+    inner join {{ ref('int_person') }} as person on application.person_id = person.person_id
+    where person.person_key in (select touched.person_key from {{ ref('int_touched_person') }} as touched)
+),
+
+identity as (
+    select distinct
+        email_hash,
+        phone_hash,
+        date_of_birth
+    from {{ source('sensitive', 'history_ats_candidate') }}
+    where candidate_id in (select candidate_id from touched)
+),
+
+alike as (
+    select candidate.candidate_id
+    from identity
+    inner join {{ source('sensitive', 'history_ats_candidate') }} as candidate
+        on
+            identity.email_hash = candidate.email_hash
+            and identity.phone_hash = candidate.phone_hash
+            and identity.date_of_birth = candidate.date_of_birth
+),
+
+-- Whoever has another identity by now is of another group, which nobody touched.
+latest as (
+    select distinct on (candidate_id)
+        candidate_id,
+        email_hash,
+        phone_hash,
+        date_of_birth
+    from {{ ref('stg_recruitment__candidate_version') }}
+    where
+        candidate_id in (select candidate_id from alike)
+        and email_hash is not null and phone_hash is not null and date_of_birth is not null
+    order by candidate_id asc, known_from desc
+)
+
+select candidate_id
+from touched
+union
+select latest.candidate_id
+from latest
+inner join identity
+    on
+        latest.email_hash = identity.email_hash
+        and latest.phone_hash = identity.phone_hash
+        and latest.date_of_birth = identity.date_of_birth
