@@ -37,9 +37,10 @@ def here(open_folder: Path) -> Iterator[Settings]:
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """An installation with PostgreSQL, the bootstrapped warehouse and Airflow up; ended after the session.
 
-    Lives below pytest's own 0700 folder, so that as root PostgreSQL is one that another user runs elsewhere.
+    Lives below pytest's own 0700 folder, so that as root PostgreSQL is one that another user runs elsewhere; under
+    a name of its own, since that other place goes by it and outlives a session that was killed.
     """
-    settings = installation(tmp_path_factory.mktemp("services") / "var")
+    settings = installation(Path(tempfile.mkdtemp(dir=tmp_path_factory.mktemp("services"))) / "var")
     said: list[str] = []
     try:
         postgres.up(settings, said.append)

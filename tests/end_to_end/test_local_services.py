@@ -27,7 +27,7 @@ from throwaway import HOME, installation
 
 from peel import secrets
 from peel.errors import ConfigurationError
-from peel.local import airflow, postgres, processes
+from peel.local import airflow, ports, postgres, processes
 from peel.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -272,6 +272,21 @@ def test_a_remembered_port_that_another_program_took_is_given_up(here) -> None:
         assert server.port != port
         assert said[0] == f"Port {port} is taken by another program: PostgreSQL goes to {server.port}"
         assert value(here, "select 1") == 1
+
+
+def test_a_port_that_another_server_took_in_between_is_left_to_it(here, open_folder, monkeypatch) -> None:
+    other = installation(open_folder / "other")
+    try:
+        taken = postgres.up(other, quiet).port
+        looks = iter([True])  # it was free when looked at, and is not when the server starts
+        is_free = ports.is_free
+        monkeypatch.setattr(ports, "is_free", lambda port: next(looks, None) or is_free(port))
+        processes.write_json(here.var / "postgres" / "server.json", {"host": "127.0.0.1", "port": taken})
+        assert postgres.up(here, quiet).port != taken
+        assert value(here, "select 1") == 1
+        assert value(other, "select 1") == 1
+    finally:
+        postgres.remove(other)
 
 
 def test_a_port_that_was_asked_for_is_used_or_its_being_taken_is_said(here, taken) -> None:

