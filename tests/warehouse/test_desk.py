@@ -692,13 +692,16 @@ def test_delivery_tables_of_refused_deliveries_are_kept_some_days(with_contracts
     assert [version[0] for version in versions(here)] == [1]
 
 
-def test_vacuum_reaches_history_and_quarantine(with_contracts: WithContracts) -> None:
+def test_vacuum_reaches_history_quarantine_and_the_star(with_contracts: WithContracts) -> None:
     here = with_contracts(FULL | SENSITIVE)
     drop(here, 1, row(1))
     take_in(here)
-    assert retention.vacuum(here) == 2
-    seen = "select last_vacuum is not null from pg_stat_user_tables where schemaname = 'history' and relname = 'toy'"
-    assert rows(here, seen) == [(True,)]
+    with connect(here, "transform") as connection:
+        connection.execute("create table core.fct_toy (x int)")
+        connection.execute("create table undo.fct_toy (x int)")
+    assert retention.vacuum(here) == 3
+    seen = "select schemaname from pg_stat_user_tables where last_vacuum is not null and relname ~ 'toy' order by 1"
+    assert rows(here, seen) == [("core",), ("history",), ("quarantine",)]
 
 
 LOOKING_BACK = (

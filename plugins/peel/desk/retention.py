@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,16 +59,33 @@ def retention(settings: Settings) -> Retained:
 
 
 def vacuum(settings: Settings) -> int:
-    """Have PostgreSQL make room and learn anew what is where in history and quarantine; tables done."""
-    done = 0
+    """Have PostgreSQL make room and learn anew what is where in history, quarantine and the star; tables done.
+    """
     with connect(settings, "ingest", autocommit=True) as connection:
-        for feed in contracts.feeds(settings.contracts, validate=False):
-            for contract in feed.contracts:
-                for relation in (contract.relation("history"), contract.relation("quarantine")):
-                    there = connection.execute("select to_regclass(%s)", (relation,)).fetchone()
-                    if there is not None and there[0] is not None:
-                        connection.execute(sql.SQL("vacuum (analyze) {}").format(sql.SQL(relation)))
-                        done += 1
+        done = _vacuum(
+            connection,
+            [
+                relation
+                for feed in contracts.feeds(settings.contracts, validate=False)
+                for contract in feed.contracts
+                for relation in (contract.relation("history"), contract.relation("quarantine"))
+            ],
+        )
+    with connect(settings, "transform", autocommit=True) as connection:
+        rows = connection.execute(
+            "select format('%I.%I', schemaname, tablename) from pg_tables"
+            " where schemaname in ('core', 'past') order by 1"
+        )
+        return done + _vacuum(connection, [row[0] for row in rows])
+
+
+def _vacuum(connection: psycopg.Connection, relations: Iterable[str]) -> int:
+    done = 0
+    for relation in relations:
+        there = connection.execute("select to_regclass(%s)", (relation,)).fetchone()
+        if there is not None and there[0] is not None:
+            connection.execute(sql.SQL("vacuum (analyze) {}").format(sql.SQL(relation)))
+            done += 1
     return done
 
 
