@@ -245,6 +245,7 @@ create table if not exists audit.applied (
     apply_date date not null,
     delivery_id text not null references audit.delivery,
     content text not null default '',
+    applied_at timestamptz not null default clock_timestamp(),
     primary key (table_name, position)
 );
 comment on table audit.applied is 'Each row is one delivery in the ordered list a history table is the fold of';
@@ -414,7 +415,9 @@ add column if not exists row_number bigint,
 add column if not exists column_name text,
 add column if not exists value_from text,
 add column if not exists value_to text;
-alter table audit.applied add column if not exists content text not null default '';
+alter table audit.applied
+add column if not exists content text not null default '',
+add column if not exists applied_at timestamptz not null default clock_timestamp();
 alter table audit.switch
 add column if not exists undo jsonb,
 add column if not exists because jsonb not null default '{}',

@@ -50,9 +50,17 @@ class Ledger:
 
     def switched(self, due: Due) -> None:
         self.connection.execute(
-            "insert into audit.build (build_id, business_date, deliveries, decisions, checksum, state)"
-            " values (%s, %s, %s, %s, %s, 'switched')",
-            (due.build_id, due.business_date, list(due.deliveries), list(due.decisions), due.checksum),
+            "insert into audit.build"
+            " (build_id, business_date, deliveries, decisions, checksum, history_digest, state)"
+            " values (%s, %s, %s, %s, %s, %s, 'switched')",
+            (
+                due.build_id,
+                due.business_date,
+                list(due.deliveries),
+                list(due.decisions),
+                due.checksum,
+                due.history_digest,
+            ),
         )
         self.connection.execute("insert into audit.switch (build_id, rows) values (%s, '{}')", (due.build_id,))
 
@@ -130,6 +138,55 @@ def test_a_decision_makes_a_build_due(ledger: Ledger) -> None:
         "insert into audit.decision (kind, who, reason) values ('accept', 'R. Peel', 'a true change')"
     )
     assert ledger.due(LATE) is not None
+
+
+def test_an_ordinary_night_stands_on_the_history_of_the_night_before(ledger: Ledger) -> None:
+    for number in range(2):
+        ledger.came("hr", number)
+        ledger.came("recruitment", number)
+    before = ledger.due(LATE)
+    assert before is not None
+    ledger.switched(before)
+    ledger.came("hr", 2)
+    after = ledger.due(LATE)
+    assert after is not None
+    assert after.history_stands
+
+
+@pytest.mark.parametrize(
+    "written_anew",
+    [
+        "insert into audit.decision (kind, who, reason) values ('accept', 'R. Peel', 'a true change')",
+        "delete from audit.applied where apply_date = '2026-01-01' and table_name = 'hr_table'",
+        "update audit.applied set content = 'another' where apply_date = '2026-01-01'",
+        "update audit.applied set applied_at = clock_timestamp() where apply_date = '2026-01-01'",  # gated again, alike
+        "insert into audit.key_epoch (key_name, epoch, fingerprint) values ('warehouse', 2, 'f')",
+        "update audit.build set checksum = 'of other models'",
+    ],
+)
+def test_history_that_was_written_anew_is_looked_at_whole(ledger: Ledger, written_anew: str) -> None:
+    for number in range(2):
+        ledger.came("hr", number)
+        ledger.came("recruitment", number)
+    before = ledger.due(LATE)
+    assert before is not None
+    ledger.switched(before)
+    ledger.came("hr", 2)
+    ledger.connection.execute(written_anew.encode())
+    after = ledger.due(LATE)
+    assert after is not None
+    assert not after.history_stands
+
+
+def test_the_first_night_of_a_month_looks_at_everything(ledger: Ledger) -> None:
+    ledger.came("hr", 30)
+    before = ledger.due(LATE)
+    assert before is not None
+    ledger.switched(before)
+    ledger.came("hr", 31)
+    after = ledger.due(LATE)
+    assert after is not None
+    assert (after.last_business_date, after.history_stands) == (day(30), False)
 
 
 def test_readers_are_not_taken_back_while_newer_deliveries_are_gated_again(ledger: Ledger) -> None:

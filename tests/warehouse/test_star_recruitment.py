@@ -440,6 +440,26 @@ def test_an_application_moved_from_may_to_march_restates_both_months_and_no_othe
     assert len({*before["application_month"]} ^ {*after["application_month"]}) in (2, 3, 4)
 
 
+def test_whoever_hr_no_longer_has_is_a_candidate_alone(night_copy: Settings) -> None:
+    hired = next(row for row in read(night_copy, "recruitment", "ats_application") if row["person_id"])
+    number = hired["person_id"]
+    keys = (
+        f"select person_key, candidate_key from core.fct_application where application_id = '{hired['application_id']}'"
+    )
+    ((person_key, candidate_key),) = rows(night_copy, keys)
+    assert person_key != candidate_key
+
+    def gone(members: Rows) -> None:
+        members[:] = [row for row in members if row["person_id"] != number]
+
+    tables = ("person", "assignment", "sensitive", "service_event", "promotion_board", "training")
+    redeliver(night_copy, day(1), {f"hr_{table}": gone for table in tables})
+    run(day(1))
+    assert rows(night_copy, "select business_date from mart.as_of") == [(day(1),)]
+    assert rows(night_copy, f"select 1 from core.person_input where person_key = '{person_key}'") == []
+    assert rows(night_copy, keys) == [(candidate_key, candidate_key)]
+
+
 def test_erasing_the_registration_that_gives_the_key_leaves_the_other_counted_once(night_copy: Settings) -> None:
     candidate, application = candidate_of(night_copy)
     twin = "0aaaaaaa-0000-4000-8000-000000000001"

@@ -1,18 +1,20 @@
 -- Candidates who may have changed since the last switch, themselves or by an application, one of its stages, its
--- campaign or source, the area they live in, or the person HR knows them as; and whoever is, or was, the same person
--- as one of them. Empty when history was written anew: nobody is picked out then.
+-- campaign or source, the area they live in, or the person HR knows them as, or knew; and whoever is, or was, the
+-- same person as one of them. An application that changed hands is both candidates'. Empty when history was written
+-- anew: nobody is picked out then.
 with
 touched as (
     {{ touched('sensitive', 'ats_candidate', 'candidate_id') }}
     union all
-    {{ touched('history', 'ats_application', 'candidate_id', [london_date('history.applied_ts')]) }}
-    union all
-    {%- for table, column in {
-        'ats_stage_event': 'application_id', 'ats_campaign': 'campaign_id', 'ats_source': 'source_code'
-    }.items() %}
+    {%- for table, column, days in [
+        ('ats_application', 'application_id', [london_date('history.applied_ts')]),
+        ('ats_stage_event', 'application_id', []),
+        ('ats_campaign', 'campaign_id', []),
+        ('ats_source', 'source_code', []),
+    ] %}
         select application.candidate_id
         from {{ source('history', 'ats_application') }} as application
-        where application.{{ column }} in ({{ touched('history', table, column) }})
+        where application.{{ column }} in ({{ touched('history', table, column, days) }})
         union all
     {%- endfor %}
     select candidate.candidate_id
@@ -21,8 +23,7 @@ touched as (
     union all
     select application.candidate_id
     from {{ source('history', 'ats_application') }} as application
-    inner join {{ ref('int_person') }} as person on application.person_id = person.person_id
-    where person.person_key in (select touched.person_key from {{ ref('int_touched_person') }} as touched)
+    where application.person_id in (select person.person_id from {{ ref('int_touched_person') }} as person)
 ),
 
 identity as (

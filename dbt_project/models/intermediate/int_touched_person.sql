@@ -1,7 +1,7 @@
 -- Persons who may have changed since the last switch: of whom a row began, ended, was held or let go, or a day came,
 -- or whose unit moved; and who shares, or ever shared, a National Insurance token with one of them, since the record
--- hired first gives the key. Each under the key that their number would give: whoever's key is another's is named by
--- that one. Empty when history was written anew: nobody is picked out then.
+-- hired first gives the key. Each by number and the key it would give: whoever's key is another's is named by that
+-- one. Empty when history was written anew: nobody is picked out then.
 with
 touched as (
     {{ touched('history', 'hr_person', 'person_id') }}
@@ -36,9 +36,13 @@ identified as (
     where person_id in (select person_id from touched) and national_insurance_hash is not null
 )
 
-select {{ person_key('person_id') }} as person_key
+select
+    person_id,
+    {{ person_key('person_id') }} as person_key
 from touched
 union
-select {{ person_key('record.person_id') }}
+select
+    record.person_id,
+    {{ person_key('record.person_id') }}
 from {{ source('history', 'hr_person') }} as record
 inner join identified on record.national_insurance_hash = identified.national_insurance_hash

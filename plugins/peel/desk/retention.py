@@ -59,8 +59,7 @@ def retention(settings: Settings) -> Retained:
 
 
 def vacuum(settings: Settings) -> int:
-    """Have PostgreSQL make room and learn anew what is where in history, quarantine and the star; tables done.
-    """
+    """Have PostgreSQL make room and learn anew what is where in history, quarantine and the star; tables done."""
     with connect(settings, "ingest", autocommit=True) as connection:
         done = _vacuum(
             connection,

@@ -89,8 +89,8 @@ contents as (
     where newest.business_date is not null
 ),
 
--- What history up to a night consists of, in one number: the ordered lists its tables are folds of, and whatever
--- writes it anew. One statement tells it of tonight and of the last switched night, so that nothing comes between.
+-- What history up to a night consists of, in one number: the ordered lists its tables are folds of, when they were
+-- folded last (another release's gate may make another history of the same deliveries), and whatever writes it anew. One statement tells it of tonight and of the last switched night, so that nothing comes between.
 night as (
     select business_date from contents
     union
@@ -111,6 +111,7 @@ made_of as (
                 from audit.applied
                 where apply_date <= night.business_date
             ),
+            (select max(applied_at) from audit.applied where apply_date <= night.business_date),
             (select max(decision_id) from audit.decision),
             (select concat_ws(',', count(*), max(finished_at)) from audit.erasure),
             (select count(*) from audit.key_epoch)
