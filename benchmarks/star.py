@@ -57,26 +57,7 @@ def main() -> int:
     try:
         postgres.up(server, lambda _: None)
         warehouse.bootstrap(server)
-        behind = {}
-        for years, first in ((1, dt.date(2013, 4, 14)), (4, dt.date(2016, 4, 17)), (14, last)):
-            settings = _warehouse(server, folder / f"years_{years}", scale)
-            steps = _night(settings, first)
-            _tell(results, f"first build, {years} years", _sum(steps), **steps)
-            vacuum(settings)  # as a day's maintenance does
-            behind[years] = (settings, first, _start_up(settings))
-        nights: dict[int, list[dict[str, float]]] = {years: [] for years in behind}
-        for number in range(1, NIGHTS + 1):  # in turn, so that an hour in which the machine is slow is everybody's
-            for years, (settings, first, _) in behind.items():
-                nights[years].append(_night(settings, first + dt.timedelta(days=number)))
-        middle = {years: sorted(took, key=_sum)[NIGHTS // 2] for years, took in nights.items()}
-        ordinary = {years: _sum(steps) for years, steps in middle.items()}
-        for years, (_, _, fixed) in behind.items():
-            _tell(results, f"a night, {years} years", ordinary[years], start_up=fixed, **middle[years])
-            results[-1]["of_each"] = [round(_sum(steps), 2) for steps in nights[years]]
-        ratios = [_sum(long) / _sum(short) for long, short in zip(nights[14], nights[1], strict=True)]
-        _tell(results, "a night of 14 years, times a night of 1", ordinary[14] / ordinary[1], unit="times")
-        results[-1]["of_each"] = [round(ratio, 2) for ratio in ratios]
-        settings = behind[14][0]
+        settings = _nights(results, server, folder, scale, last)
         results += _asked(settings)
         results += _read_during_a_switch(settings, last + dt.timedelta(days=NIGHTS + 1))
         _correct(settings, last + dt.timedelta(days=NIGHTS + 2))
@@ -92,6 +73,30 @@ def main() -> int:
     out.mkdir(exist_ok=True)
     (out / "star.json").write_text(json.dumps(results, indent=1) + "\n")
     return 0
+
+
+def _nights(results: list[dict[str, Any]], server: Settings, folder: Path, scale: float, last: dt.date) -> Settings:
+    """First builds and ordinary nights with 1, 4 and 14 years behind them; the installation of 14 years."""
+    behind = {}
+    for years, first in ((1, dt.date(2013, 4, 14)), (4, dt.date(2016, 4, 17)), (14, last)):
+        settings = _warehouse(server, folder / f"years_{years}", scale)
+        steps = _night(settings, first)
+        _tell(results, f"first build, {years} years", _sum(steps), **steps)
+        vacuum(settings)  # as a day's maintenance does
+        behind[years] = (settings, first, _start_up(settings))
+    nights: dict[int, list[dict[str, float]]] = {years: [] for years in behind}
+    for number in range(1, NIGHTS + 1):  # in turn, so that an hour in which the machine is slow is everybody's
+        for years, (settings, first, _) in behind.items():
+            nights[years].append(_night(settings, first + dt.timedelta(days=number)))
+    for years, (_, _, fixed) in behind.items():
+        middle = sorted(nights[years], key=_sum)[NIGHTS // 2]
+        _tell(results, f"a night, {years} years", _sum(middle), start_up=fixed, **middle)
+        results[-1]["of_each"] = [round(_sum(steps), 2) for steps in nights[years]]
+    for name, long, short in (("", 0.0, 0.0), (", without start-up", behind[14][2], behind[1][2])):
+        ratios = [(_sum(a) - long) / (_sum(b) - short) for a, b in zip(nights[14], nights[1], strict=True)]
+        _tell(results, f"a night of 14 years, times one of 1{name}", sorted(ratios)[NIGHTS // 2], unit="times")
+        results[-1]["of_each"] = [round(ratio, 2) for ratio in ratios]
+    return behind[14][0]
 
 
 def _sunday_in_a_month(day: dt.date) -> dt.date:
