@@ -180,11 +180,11 @@ def test_history_that_was_written_anew_is_looked_at_whole(ledger: Ledger, writte
 
 def test_the_first_night_of_a_month_looks_at_everything(ledger: Ledger) -> None:
     ledger.came("hr", 30)
-    before = ledger.due(LATE)
+    before = ledger.due(LATE + dt.timedelta(days=1))
     assert before is not None
     ledger.switched(before)
     ledger.came("hr", 31)
-    after = ledger.due(LATE)
+    after = ledger.due(LATE + dt.timedelta(days=1))
     assert after is not None
     assert (after.last_business_date, after.history_stands) == (day(30), False)
 
