@@ -12,6 +12,7 @@ import pytest
 from peel.builds import dbt
 from peel.settings import Settings
 from peel.warehouse import connect
+from tests.conftest import NIGHT
 
 pytestmark = pytest.mark.slow
 
@@ -159,3 +160,46 @@ def test_what_stands_in_the_warehouse_is_what_the_manifest_says(london_night: Se
     assert keys[0] >= 18
     assert keys[1] >= 20
     assert stray == []
+
+
+def test_dbt_is_given_its_own_password_and_no_other_secret(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PEEL_SECRET_HMAC_KEYS", "hush")
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "hush")
+    given = dbt.environment(here)
+    assert "hush" not in given.values()
+    passwords = {path.read_text().strip() for path in here.secrets.iterdir() if path.name.startswith("peel_")}
+    assert len(passwords) > 3
+    assert {name for name, value in given.items() if value in passwords} == {"DBT_ENV_SECRET_PASSWORD"}
+
+
+def test_models_built_again_by_hand_take_the_place_of_what_stood(night_copy: Settings) -> None:
+    def build(*selected: str) -> None:
+        subprocess.run(
+            [str(dbt.program(night_copy)), "--quiet", "run", "--select", *selected],
+            env=dbt.environment(night_copy, "nightly")
+            | {"PEEL_BUSINESS_DATE": NIGHT, "PEEL_LAST_BUSINESS_DATE": "", "PEEL_REBUILD_ALL": "true"},
+            cwd=night_copy.dbt_project,
+            check=True,
+        )
+
+    def made() -> dict[str, int]:
+        with connect(night_copy, "owner") as connection:
+            found = connection.execute(
+                "select relname, oid::integer from pg_class where relnamespace = 'next'::regnamespace"
+                " and relkind in ('r', 'v')"
+            )
+            return dict(found.fetchall())
+
+    before = made()
+    build("stg_hr__person", "int_person")
+    after = made()
+    assert set(before) >= {"stg_hr__person", "int_person", "int_person_input"}
+    assert {name for name in after if after[name] != before[name]} >= {"stg_hr__person", "int_person"}
+    assert not [name for name in after if "__dbt" in name]
+    with connect(night_copy, "owner") as connection:
+        told = connection.execute(
+            "select obj_description('next.int_person'::regclass), col_description('next.int_person'::regclass, 1),"
+            " reltuples > 0 from pg_class where oid = 'next.int_person'::regclass"
+        ).fetchone()
+    assert told is not None
+    assert all(told)

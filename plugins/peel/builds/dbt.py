@@ -65,7 +65,8 @@ def environment(settings: Settings, target: str = "by_hand") -> dict[str, str]:
 
 
 def _everywhere(settings: Settings) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "DBT_", "PYTHON"))}
+    left_out = ("AIRFLOW", "DBT_", "PYTHON", "PEEL_SECRET_")  # dbt is given the one password it needs
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_PROJECT_DIR": str(settings.dbt_project),
