@@ -1,4 +1,4 @@
-"""A throwaway installation with real services. Airflow is started once for the whole test session."""
+"""A throwaway installation with real services. Airflow is started once for a file of tests, and ended after it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def here(open_folder: Path) -> Iterator[Settings]:
     postgres.remove(settings)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """An installation with PostgreSQL, the bootstrapped warehouse and Airflow up; ended after the session.
+    """An installation with PostgreSQL, the bootstrapped warehouse and Airflow up; ended after the file, so that
+    they do not run beside every other test.
 
     Lives below pytest's own 0700 folder, so that as root PostgreSQL is one that another user runs elsewhere; under
     a name of its own, since that other place goes by it and outlives a session that was killed.
