@@ -1,7 +1,7 @@
 {#
   How models are made here. A build begins with empty schemas, so each relation is made under its own name, with its
   comments and statistics in the same statement. dbt's own makes it under another name, moves aside what was there,
-  drops that afterwards and asks the catalogue which columns there are before it comments on them: half of a build.
+  drops that afterwards and asks the catalogue which columns there are before it comments on them: a fifth of a build.
   Contracts, indexes, hooks and grants are as dbt's own.
 #}
 {% materialization table, adapter='postgres' -%}

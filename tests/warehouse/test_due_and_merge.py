@@ -140,7 +140,7 @@ def test_a_decision_makes_a_build_due(ledger: Ledger) -> None:
     assert ledger.due(LATE) is not None
 
 
-def test_an_ordinary_night_stands_on_the_history_of_the_night_before(ledger: Ledger) -> None:
+def _two_nights_and_the_next(ledger: Ledger) -> None:
     for number in range(2):
         ledger.came("hr", number)
         ledger.came("recruitment", number)
@@ -148,6 +148,10 @@ def test_an_ordinary_night_stands_on_the_history_of_the_night_before(ledger: Led
     assert before is not None
     ledger.switched(before)
     ledger.came("hr", 2)
+
+
+def test_an_ordinary_night_stands_on_the_history_of_the_night_before(ledger: Ledger) -> None:
+    _two_nights_and_the_next(ledger)
     after = ledger.due(LATE)
     assert after is not None
     assert after.history_stands
@@ -165,13 +169,7 @@ def test_an_ordinary_night_stands_on_the_history_of_the_night_before(ledger: Led
     ],
 )
 def test_history_that_was_written_anew_is_looked_at_whole(ledger: Ledger, written_anew: str) -> None:
-    for number in range(2):
-        ledger.came("hr", number)
-        ledger.came("recruitment", number)
-    before = ledger.due(LATE)
-    assert before is not None
-    ledger.switched(before)
-    ledger.came("hr", 2)
+    _two_nights_and_the_next(ledger)
     ledger.connection.execute(written_anew.encode())
     after = ledger.due(LATE)
     assert after is not None

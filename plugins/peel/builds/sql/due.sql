@@ -90,7 +90,8 @@ contents as (
 ),
 
 -- What history up to a night consists of, in one number: the ordered lists its tables are folds of, when they were
--- folded last (another release's gate may make another history of the same deliveries), and whatever writes it anew. One statement tells it of tonight and of the last switched night, so that nothing comes between.
+-- folded last (another release's gate may make another history of the same deliveries), and whatever writes it anew.
+-- One statement tells it of tonight and of the last switched night, so that nothing comes between.
 night as (
     select business_date from contents
     union
@@ -104,14 +105,17 @@ made_of as (
             '|',
             (
                 select
-                    string_agg(
-                        concat_ws(',', table_name, position, apply_date, delivery_id, content), ';'
-                        order by table_name collate "C", position
+                    concat_ws(
+                        '|',
+                        string_agg(
+                            concat_ws(',', table_name, position, apply_date, delivery_id, content), ';'
+                            order by table_name collate "C", position
+                        ),
+                        max(applied_at)
                     )
                 from audit.applied
                 where apply_date <= night.business_date
             ),
-            (select max(applied_at) from audit.applied where apply_date <= night.business_date),
             (select max(decision_id) from audit.decision),
             (select concat_ws(',', count(*), max(finished_at)) from audit.erasure),
             (select count(*) from audit.key_epoch)
