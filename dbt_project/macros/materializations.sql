@@ -5,40 +5,38 @@
   Contracts, indexes, hooks and grants are as dbt's own.
 #}
 {% materialization table, adapter='postgres' -%}
-    {%- set relation = this.incorporate(type='table') -%}
+    {{ return({'relations': [make_here('table', sql)]}) }}
+{%- endmaterialization %}
+
+
+{% materialization view, adapter='postgres' -%}
+    {{ return({'relations': [make_here('view', sql)]}) }}
+{%- endmaterialization %}
+
+
+{% macro make_here(type, sql) -%}
+    {%- set relation = this.incorporate(type=type) -%}
     {% do clear_the_way() %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% call statement('main') -%}
+        {%- if type == 'view' -%}
+        {{ get_create_view_as_sql(relation, sql) }}
+        {{ comments_sql(relation) }}
+        {%- else -%}
         {{ get_create_table_as_sql(False, relation, sql) }}
         {{ comments_sql(relation) }}
         {# Without statistics the planner takes a new table for an empty one. #}
         analyze {{ relation }};
+        {%- endif -%}
     {%- endcall %}
     {% do create_indexes(relation) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do apply_grants(relation, config.get('grants'), should_revoke=False) %}
     {{ adapter.commit() }}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
-    {{ return({'relations': [relation]}) }}
-{%- endmaterialization %}
-
-
-{% materialization view, adapter='postgres' -%}
-    {%- set relation = this.incorporate(type='view') -%}
-    {% do clear_the_way() %}
-    {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% call statement('main') -%}
-        {{ get_create_view_as_sql(relation, sql) }}
-        {{ comments_sql(relation) }}
-    {%- endcall %}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {% do apply_grants(relation, config.get('grants'), should_revoke=False) %}
-    {{ adapter.commit() }}
-    {{ run_hooks(post_hooks, inside_transaction=False) }}
-    {{ return({'relations': [relation]}) }}
-{%- endmaterialization %}
+    {{ return(relation) }}
+{%- endmacro %}
 
 
 {#
