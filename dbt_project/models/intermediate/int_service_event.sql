@@ -1,5 +1,7 @@
 -- Events of service under person keys. What two records of one person both tell is one event; a hire that
 -- was taken back (a CORR row stands where the hire stood) is none.
+{#- Without an index those who were regraded are each looked for in all of them: nobody can tell how few they are. -#}
+{{ config(indexes=[{'columns': ['person_key', 'workforce_group', 'event_date']}]) }}
 with cancelled as (
     select distinct
         person_id,
