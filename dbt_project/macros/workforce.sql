@@ -30,10 +30,10 @@
             when detail.date_of_birth > month.aged_65 then 'ONS_50_64'
             else 'ONS_65'
         end as age_band_ons_code,
-        org_unit.org_unit_key,
+        coalesce(org_unit.org_unit_key, 'UNKNOWN') as org_unit_key,
         coalesce(org_unit.org_type, 'UNKNOWN') as org_type,
-        org_unit.bcu_code,
-        org_unit.borough_code,
+        {{ area_of('org_unit.bcu_code', 'org_unit.org_type') }} as bcu_code,
+        {{ area_of('org_unit.borough_code', 'org_unit.org_type') }} as borough_code,
         span.hours_basis,
         span.fte,
         span.is_fte_capped,
@@ -97,10 +97,10 @@
         sex_code,
         age_band_code,
         coalesce(age_band_ons_code, 'ONS_UNK') as age_band_ons_code,
-        org_unit_key,
+        coalesce(org_unit_key, 'UNKNOWN') as org_unit_key,
         org_type,
-        bcu_code,
-        borough_code,
+        {{ area_of('bcu_code', 'org_type') }} as bcu_code,
+        {{ area_of('borough_code', 'org_type') }} as borough_code,
         coalesce(hours_basis, case when fte < 1 then 'PT' else 'FT' end) as hours_basis,
         fte,
         is_fte_capped,
@@ -128,8 +128,8 @@
         snapshot.sex_code,
         snapshot.age_band_code,
         snapshot.org_type,
-        coalesce(snapshot.bcu_code, 'none') as bcu_code,
-        coalesce(snapshot.borough_code, 'none') as borough_code,
+        snapshot.bcu_code,
+        snapshot.borough_code,
         count(*)::integer as headcount,
         sum(snapshot.fte)::numeric(12, 3) as fte,
         (count(*) filter (where snapshot.is_working_strength))::integer as working_strength,
@@ -522,6 +522,14 @@
     coalesce(
         {{ movement }}.leaving_reason_code, case when {{ movement }}.movement_type = 'leave' then 'UNK' else 'NONE' end
     ) as leaving_reason_code
+{%- endmacro %}
+
+
+{# The borough or command unit of an organisational unit: none where it has none, not known where it is not known. #}
+{% macro area_of(code, org_type) -%}
+    coalesce(
+        {{ code }}, case when coalesce({{ org_type }}, 'UNKNOWN') in ('UNKNOWN', 'UNMAPPED') then 'UNK' else 'NONE' end
+    )
 {%- endmacro %}
 
 

@@ -24,7 +24,8 @@ def document(settings: Settings) -> dict[str, Any]:
     """Everything a program may want to know; counts, names and hashes, never a value.
 
     Returns:
-        ``services``; ``night`` (what readers see); ``holds`` that keep it; ``analysts`` who may read ``core``;
+        ``services``; ``night`` (what readers see); ``unknown`` (rows of each fact that are of a dimension's unknown
+        member, and the limits) and ``warnings`` of the build gate in it; ``holds`` that keep it; ``analysts`` who may read ``core``;
         ``feeds`` with their source, chain, lateness and staleness; ``deliveries`` with hashes, rows accepted and
         quarantined and gate results; ``builds``; ``unusable_folders``; ``decisions`` of the last days; ``sizes`` in
         bytes.
@@ -97,6 +98,11 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
             " order by b.started_at desc limit 20"
         )
         switched = rows("select build_id, business_date from audit.switched_build")
+        warnings = rows(
+            "select table_name, column_name, rule, failed from audit.build_gate_result"
+            " join audit.switched_build using (build_id) where outcome = 'failed'"
+            " order by table_name, column_name, rule"
+        )
         holds = rows("select who, reason, set_at from audit.hold where lifted_at is null order by hold_id")
         decided: dict[str, int] = dict(
             connection.execute(
@@ -130,6 +136,8 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
         delivery["gate"] = {**counts.get(key, {}), "failures": failed.get(key, [])}
     return {
         "night": switched[0] if switched else None,
+        "unknown": _unknown(settings) if switched else [],
+        "warnings": warnings,
         "holds": holds,
         "analysts": grants(settings),
         "feeds": _feeds(settings, deliveries, probes, baselines),
@@ -142,6 +150,20 @@ def _warehouse(settings: Settings) -> dict[str, Any]:
             "tables": {schema: tables_of.get(schema, 0) for schema in SCHEMAS},
         },
     }
+
+
+def _unknown(settings: Settings) -> list[dict[str, Any]]:
+    """How many rows of each fact are of a dimension's unknown member, in what readers see."""
+    with connect(settings, "publish") as connection:
+        return (
+            connection.cursor(row_factory=dict_row)
+            .execute(
+                "select fact_name, dimension_name, fact_rows, unknown_rows, unknown_share::float8 as unknown_share,"
+                " share_limit::float8 as share_limit, verdict_on_unknown from mart.unknown_member_share"
+                " order by fact_name, dimension_name"
+            )
+            .fetchall()
+        )
 
 
 def _landing_sizes(settings: Settings) -> dict[str, dict[str, int]]:
@@ -232,6 +254,7 @@ def lines(settings: Settings) -> list[str]:
         if night
         else "readers    see nothing yet"
     )
+    told += _doubts(found)
     told += [
         f"HELD        by {hold['who']}: {hold['reason']}; nothing is built until lifted" for hold in found["holds"]
     ]
@@ -252,6 +275,23 @@ def lines(settings: Settings) -> list[str]:
         if build["state"] == "failed":
             told.append(f"FAILED      build {build['build_id']}: {build['reason']}")
     return told
+
+
+def _doubts(found: dict[str, Any]) -> list[str]:
+    """What is not known of the rows readers see, and what the build gate warned of."""
+    above = [pair for pair in found["unknown"] if pair["verdict_on_unknown"] != "within"]
+    told = []
+    if found["unknown"]:
+        told.append(f"unknown     {len(above)} of {len(found['unknown'])} shares of unknown members above their limits")
+    told += [
+        f"{'':<11} {pair['fact_name']}, {pair['dimension_name']}: {pair['unknown_rows']:,} of {pair['fact_rows']:,},"
+        f" {pair['unknown_share']:.1%} (limit {pair['share_limit']:.1%})"
+        for pair in above
+    ]
+    return told + [
+        f"WARNED      of {'.'.join(filter(None, (one['table_name'], one['column_name'])))}: {one['rule']}, {one['failed']}"
+        for one in found["warnings"]
+    ]
 
 
 def _feed_line(feed: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 Every kind of dirt is planted, a delivery comes three nights late, and on the way a seed is changed and then a model.
 Twelve nights, or as many as ``PEEL_SIXTY_NIGHTS`` says; ``PEEL_SIXTY_SCALE`` sets the force's size (1 is the Met's).
-The other warehouse takes the deliveries in beside the nights, in a process of its own.
+In a small force dirt is planted thickly, so that each kind is there; at full size at its usual rates.
+A process beside the nights delivers ahead of them, and takes each delivery into the other warehouse.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from peel.errors import PeelError
 from peel.feeds.reference import deliver_reference
 from peel.settings import Settings
 from peel.simulate import deliver, deliver_postcodes
-from peel.simulate.dirt import read_ledger
+from peel.simulate.dirt import CATALOGUE, read_ledger
 from peel.warehouse import connect
 from tests.conftest import HOME, copy_warehouse, digest, drop_warehouse, point_environment_at
 from tests.warehouse.test_dirt_ledger import RATES as THICK
@@ -42,7 +43,8 @@ SCALE = float(os.environ.get("PEEL_SIXTY_SCALE", "0.01"))
 NIGHTS = int(os.environ.get("PEEL_SIXTY_NIGHTS", "12"))
 FIRST = dt.date(2026, 2, 12)
 SEED_CHANGED, MODEL_CHANGED, LATE = NIGHTS // 3, 2 * NIGHTS // 3, NIGHTS // 2
-RATES = THICK | {"unit_closed": 5_000}  # so many more would refuse most builds
+USUAL = {name: kind.default_rate for name, kind in CATALOGUE.items() if kind.feed != "census"}
+RATES = THICK | {"unit_closed": 5_000} if SCALE < 1 else USUAL  # so many more would refuse most builds
 READ = ("history", "sensitive", "quarantine", "core")
 
 
@@ -93,6 +95,18 @@ def take_in(settings: Settings, date: dt.date) -> None:
             night.apply(feed.name, [])
         except night.DeliveryRefused:
             continue
+
+
+def prepare(drop: Path, date: dt.date, since: dt.date | None) -> None:
+    """Deliver a night where nobody looks for it yet."""
+    deliver(drop, date, scale=SCALE, seed=SEED, since=since, dirt=RATES)
+
+
+def arrive(drop: Path, settings: Settings, feed: str, date: dt.date) -> None:
+    """Bring a delivery that was prepared to where it is looked for."""
+    target = settings.sources / feed / date.isoformat()
+    target.parent.mkdir(exist_ok=True)
+    (drop / feed / date.isoformat()).rename(target)
 
 
 def build(settings: Settings) -> str | None:
@@ -161,27 +175,26 @@ def test_sixty_nights_are_what_one_build_over_them_gives(
     days = [FIRST + dt.timedelta(days=number) for number in range(NIGHTS)]
     deliver_postcodes(at_once.sources, FIRST)
     deliver_reference(at_once, contracts.feed(at_once.contracts, "census"), FIRST)
-    built, aside, since = [], tmp_path / "late", None
+    built, drop = [], tmp_path / "drop"
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
         beside.submit(os.getpid).result()  # it starts here, and so in the environment of its warehouse
+        prepared = [beside.submit(prepare, drop, days[0], None)]
         taken: list[Future[None]] = []
         settings = warehouses("nightly")
         for number, date in enumerate(days):
+            prepared[number].result()
+            if date != days[-1]:
+                prepared.append(beside.submit(prepare, drop, days[number + 1], date))
             if number == SEED_CHANGED:  # chief inspectors are shown with superintendents from now on
                 edit(project, "seeds/ref_rank.csv", "CIN,Chief Inspector,4,INSP+", "CIN,Chief Inspector,4,SUPT+")
             if number == MODEL_CHANGED:
                 part_time = "count(*) filter (where snapshot.hours_basis = 'PT')"
                 edit(project, "macros/workforce.sql", part_time, "count(*) filter (where snapshot.fte < 1)")
-            if number == LATE:  # nobody reads what is about to be put aside
-                for each in taken:
-                    each.result()
-            deliver(settings.sources, date, scale=SCALE, seed=settings.seed, since=since, dirt=RATES)
-            since = date
-            folder = settings.sources / "hr" / str(date)
-            if number == LATE:
-                folder.rename(aside)
+            arrive(drop, settings, "recruitment", date)
+            if number != LATE:
+                arrive(drop, settings, "hr", date)
             if number == LATE + 3:
-                aside.rename(settings.sources / "hr" / str(days[LATE]))
+                arrive(drop, settings, "hr", days[LATE])
             taken.append(beside.submit(take_in, at_once, date))
             take_in(settings, date)
             built.append(build(settings))
@@ -207,5 +220,5 @@ def test_sixty_nights_are_what_one_build_over_them_gives(
     assert len(narrow) > NIGHTS / 2, "most nights look at no more than what began or ended since"
     assert whole_rebuilds(settings) == 3, "the first, and after each change"
     if NIGHTS >= 60:
-        planted = {entry.dirt for entry in read_ledger(settings.sources)}
+        planted = {entry.dirt for entry in read_ledger(drop)}
         assert planted == set(RATES), set(RATES) - planted

@@ -110,7 +110,9 @@ class Files:
         at_once = [row for start, end, row in self.terms.get(one, ()) if start <= day <= end]
         if not at_once:
             return None
-        return min(at_once, key=lambda row: (row["primary_flag"] != "Y", int(row["assignment_id"])))
+        return min(
+            at_once, key=lambda row: (not in_headcount(row), row["primary_flag"] != "Y", int(row["assignment_id"]))
+        )
 
     @cached_property
     def stock(self) -> dict[dt.date, dict[One, Row]]:
@@ -130,7 +132,8 @@ class Files:
         if one[1] in UNPAID:
             return 0
         at_once = [row for start, end, row in self.terms[one] if start <= day <= end]
-        return min(1000, sum(int(row["fte"].replace(".", "")) for row in at_once))
+        counted = [row for row in at_once if in_headcount(row)] or at_once
+        return min(1000, sum(int(row["fte"].replace(".", "")) for row in counted))
 
     @cached_property
     def declared(self) -> dict[str, list[tuple[str, str]]]:

@@ -6,8 +6,7 @@ select
     furthest_stage_key,
     ethnicity_code,
     sex_code,
-    coalesce(residence_borough_code, case when is_outside_london then 'OUTSIDE' else 'none' end)
-        as residence_area,
+    residence_area,
     count(*)::integer as applications
 from {{ ref('fct_application_whole') }}
 where {{ among('applied_month_end', 'select month_end from ' ~ ref('int_affected_applied_month')) }}
@@ -19,4 +18,4 @@ group by
     furthest_stage_key,
     ethnicity_code,
     sex_code,
-    coalesce(residence_borough_code, case when is_outside_london then 'OUTSIDE' else 'none' end)
+    residence_area

@@ -12,29 +12,50 @@ latest as (
 counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
     select
         'fct_workforce_snapshot',
-        unnest(array['dim_org_unit', 'dim_staff_band']),
-        unnest(array[count(*) filter (where is_ho_headcount), count(*) filter (where band <> 'NONE')]),
         unnest(array[
-            count(*) filter (
-                where is_ho_headcount and (org_unit_key is null or org_type in ('UNKNOWN', 'UNMAPPED'))
-            ),
-            count(*) filter (where band = 'UNK')
+            'dim_org_unit', 'dim_area', 'dim_staff_band', 'dim_rank', 'dim_ethnicity', 'dim_sex', 'dim_age_band'
+        ]),
+        unnest(array[
+            count(*) filter (where is_ho_headcount),
+            count(*) filter (where is_ho_headcount),
+            count(*) filter (where is_ho_headcount and band <> 'NONE'),
+            count(*) filter (where is_ho_headcount and rank_code <> 'NONE'),
+            count(*) filter (where is_ho_headcount),
+            count(*) filter (where is_ho_headcount),
+            count(*) filter (where is_ho_headcount)
+        ]),
+        unnest(array[
+            count(*) filter (where is_ho_headcount and org_type in ('UNKNOWN', 'UNMAPPED')),
+            count(*) filter (where is_ho_headcount and 'UNK' in (bcu_code, borough_code)),
+            count(*) filter (where is_ho_headcount and band = 'UNK'),
+            count(*) filter (where is_ho_headcount and rank_code = 'UNK'),
+            count(*) filter (where is_ho_headcount and ethnicity_code = 'NC'),
+            count(*) filter (where is_ho_headcount and sex_code = 'U'),
+            count(*) filter (where is_ho_headcount and age_band_code = 'HO_UNK')
         ])
     from {{ ref('fct_workforce_snapshot_whole') }}
     where month_end = (select month_end from latest)
     union all
     select
         'fct_workforce_movement',
-        unnest(array['dim_joiner_type', 'dim_entry_route', 'dim_leaving_reason']),
+        unnest(array[
+            'dim_joiner_type', 'dim_entry_route', 'dim_leaving_reason', 'dim_rank', 'dim_ethnicity', 'dim_sex'
+        ]),
         unnest(array[
             count(*) filter (where movement_type = 'join'),
-            count(*) filter (where movement_type = 'join'),
-            count(*) filter (where movement_type = 'leave')
+            count(*) filter (where movement_type = 'join' and entry_route <> 'NONE'),
+            count(*) filter (where movement_type = 'leave'),
+            count(*) filter (where rank_code <> 'NONE'),
+            count(*),
+            count(*)
         ]),
         unnest(array[
             count(*) filter (where joiner_type = 'UNK'),
             count(*) filter (where entry_route = 'UNK'),
-            count(*) filter (where leaving_reason_code = 'UNK')
+            count(*) filter (where leaving_reason_code = 'UNK'),
+            count(*) filter (where rank_code = 'UNK'),
+            count(*) filter (where ethnicity_code = 'NC'),
+            count(*) filter (where sex_code = 'U')
         ])
     from {{ ref('fct_workforce_movement_whole') }}
     where month_end > (select a_year_before from latest)
@@ -52,8 +73,7 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
             count(*) filter (where entry_route = 'UNK'),
             count(*) filter (where ethnicity_code = 'NC'),
             count(*) filter (where sex_code = 'U'),
-            -- Whoever lives outside London is of no borough, and known.
-            count(*) filter (where residence_borough_code is null and is_outside_london is distinct from true)
+            count(*) filter (where residence_area = 'UNK')
         ])
     from {{ ref('fct_application_whole') }}
     where applied_month_end > (select a_year_before from latest)
@@ -78,12 +98,13 @@ counted (fact_name, dimension_name, fact_rows, unknown_rows) as (
     union all
     select
         'fct_promotion_board',
-        unnest(array['dim_date', 'dim_rank', 'dim_ethnicity']),
+        unnest(array['dim_date', 'dim_rank', 'dim_ethnicity', 'dim_sex']),
         count(*),
         unnest(array[
             count(*) filter (where board_month_end is null),
-            count(*) filter (where rank_code = 'NONE'),
-            count(*) filter (where ethnicity_code = 'NC')
+            count(*) filter (where rank_code in ('NONE', 'UNK')),
+            count(*) filter (where ethnicity_code = 'NC'),
+            count(*) filter (where sex_code = 'U')
         ])
     from {{ ref('fct_promotion_board_whole') }}
 )

@@ -1,5 +1,5 @@
 -- Applications with the day each stage was first passed and the candidate as known when they applied, and what
--- people who were erased have left.
+-- people who were erased have left. A stage that is read as passed has no day here.
 with
 passed as (
     select
@@ -9,8 +9,27 @@ passed as (
         min(event_on) filter (where stage_code = '{{ stage }}' and outcome = 'PASS')
             as {{ stage | lower }}_passed_on{{ ',' if not loop.last }}
     {% endfor %}
-    from {{ ref('stg_recruitment__stage_event') }}
-    where {{ of_changed_applications('application_id') }}
+    from {{ ref('int_application_stage') }}
+    where not is_imputed
+    group by application_id
+),
+
+-- How often a day to start on was put off or brought forward.
+moved as (
+    select
+        application_id,
+        (count(*) filter (where start_date <> former_start_date))::smallint as start_moves
+    from (
+        select
+            application_id,
+            start_date,
+            lag(start_date) over (partition by application_id order by known_from) as former_start_date
+        from {{ source('history', 'ats_application') }}
+        where
+            start_date is not null
+            and known_from <= {{ business_date() }}
+            and {{ of_changed_applications('application_id') }}
+    ) as versions
     group by application_id
 ),
 
@@ -25,15 +44,18 @@ standing as (
         coalesce(route.entry_route, 'UNK') as entry_route,
         coalesce(detail.ethnicity_code, 'NC') as ethnicity_code,
         coalesce(detail.sex_code, 'U') as sex_code,
-        detail.residence_borough_code,
-        detail.is_outside_london,
+        coalesce(detail.residence_borough_code, case when detail.is_outside_london then 'OUTSIDE' else 'UNK' end)
+            as residence_area,
+        application.registered_on,
         application.applied_on,
         passed.sift_passed_on,
         passed.assess_passed_on,
         passed.vet_passed_on,
         passed.offer_passed_on,
         application.offered_on,
-        application.started_on,
+        application.start_planned_on,
+        case when application.current_status = 'STARTED' then application.start_planned_on end as started_on,
+        coalesce(moved.start_moves, 0)::smallint as start_moves,
         -- The day is told by an event; without one only the status says that the candidate withdrew.
         case when application.current_status = 'WITHDRAWN' then passed.withdrawn_on end as withdrawn_on,
         application.current_stage,
@@ -70,6 +92,7 @@ standing as (
     left join {{ ref('int_application_candidate') }} as detail
         on application.application_id = detail.application_id
     left join passed on application.application_id = passed.application_id
+    left join moved on application.application_id = moved.application_id
     left join {{ ref('dim_entry_route') }} as route on application.entry_route = route.entry_route
     left join {{ ref('dim_source') }} as source on application.source_code = source.source_code
     left join {{ ref('dim_stage') }} as stage
@@ -94,15 +117,17 @@ keyless as (
         kept.entry_route,
         kept.ethnicity_code,
         kept.sex_code,
-        kept.residence_borough_code,
-        kept.is_outside_london,
+        coalesce(kept.residence_area, 'UNK') as residence_area,
+        null::date as registered_on,
         kept.applied_on,
         null::date as sift_passed_on,
         null::date as assess_passed_on,
         null::date as vet_passed_on,
         null::date as offer_passed_on,
         null::date as offered_on,
+        null::date as start_planned_on,
         null::date as started_on,
+        null::smallint as start_moves,
         null::date as withdrawn_on,
         null::text as current_stage,
         null::text as current_status,

@@ -43,9 +43,9 @@ cross join
     lateral (
         select 'E23000001' as area_code
         union all
-        select officer.bcu_code where officer.bcu_code <> 'none'
+        select officer.bcu_code where officer.bcu_code not in ('NONE', 'UNK')
         union all
-        select officer.borough_code where officer.borough_code <> 'none'
+        select officer.borough_code where officer.borough_code not in ('NONE', 'UNK')
     ) as area
 cross join
     lateral (

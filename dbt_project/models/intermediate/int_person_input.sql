@@ -1,6 +1,6 @@
 -- A number made of everything HR says about a person tonight: whoever's differs from the one of the last switch
 -- has changed. It is put together of the numbers of rows, so no line of time is drawn for it. A day that has come
--- since is a change, and so is a unit that was moved, for the people in it. Of those alone who may have changed, unless
+-- since is a change, and so is a unit or a postcode that was moved, for the people in it. Of those alone who may have changed, unless
 -- history was written anew.
 {% set of_them = 'person_id in (select person_id from person)' if history_stands() else 'true' -%}
 with
@@ -22,9 +22,11 @@ org_unit as (
 
 marks as (
     select
-        person_id,
-        mark
-    from ({{ marked('history', 'hr_person') }})
+        record.person_id,
+        hashint8extended(record.mark, coalesce(hashtext(sector.area_code), 0)) as mark
+    from ({{ marked('history', 'hr_person') }}) as record
+    left join {{ ref('stg_postcode__sector') }} as sector
+        on record.home_postcode_sector = sector.sector and sector.is_main_area
     where {{ of_them }}
     union all
     select

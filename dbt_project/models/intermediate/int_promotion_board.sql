@@ -1,14 +1,12 @@
 -- Who was before which board, as the person they were in its month. No column tells when a board sat: the month is
--- read from the end of the board's number (SGT-2018-03), else it is that of the promotion, else it is not known.
+-- read from the end of the board's number (SGT-2018-03), else it is not known; those who rose are no help, as their
+-- months differ and who failed has none.
 -- Rank is the one held at the month's start, before whoever passed rose; the group is officers.
 with
 numbered as (
     select
         *,
-        coalesce(
-            to_date(substring(board_id from '-((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))$'), 'YYYY-MM'),
-            date_trunc('month', promoted_on)::date
-        ) as month_start
+        to_date(substring(board_id from '-((?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2]))$'), 'YYYY-MM') as month_start
     from {{ ref('stg_hr__promotion_board') }}
 ),
 
@@ -50,7 +48,7 @@ select
     standing.month_end as board_month_end,
     standing.process_type,
     standing.board_rank_code,
-    coalesce(ranked.rank_code, 'NONE') as rank_code,
+    coalesce(ranked.rank_code, case when standing.month_end is null then 'UNK' else 'NONE' end) as rank_code,
     coalesce(ethnicity.ethnicity_code, 'NC') as ethnicity_code,
     coalesce(detail.sex_code, 'U') as sex_code,
     standing.is_eligible,

@@ -1,9 +1,13 @@
 -- One line of time for each person and workforce group, without overlaps: of several assignments the primary
--- one says how the person is counted, and their FTE is summed. Only where assignments overlap is time cut up.
+-- one of those that count says how the person is counted, and the FTE of those that count is summed. Only where
+-- assignments overlap is time cut up.
 with
 ordered as (
     select
         *,
+        -- Who is lent to others is not counted, nor who is lent by another force; a career break is no work.
+        assignment_status not in ('SECONDED_OUT', 'SECONDED_IN') as is_counted,
+        assignment_status not in ('SECONDED_OUT', 'SECONDED_IN', 'CAREER_BREAK') as is_working,
         max(coalesce(valid_to, 'infinity'::date)) over (
             partition by person_key, workforce_group
             order by valid_from, assignment_id
@@ -65,7 +69,12 @@ resolved as (
         overlapping.band,
         overlapping.org_unit_id,
         overlapping.hours_basis,
-        sum(overlapping.fte) over at_once as summed_fte,
+        coalesce(
+            sum(overlapping.fte) filter (where overlapping.is_counted) over at_once,
+            sum(overlapping.fte) over at_once
+        ) as summed_fte,
+        bool_or(overlapping.is_counted) over at_once as is_counted,
+        bool_or(overlapping.is_working) over at_once as is_working,
         bool_or(overlapping.is_held) over at_once as is_held
     from cut
     inner join overlapping
@@ -77,7 +86,8 @@ resolved as (
     window at_once as (partition by cut.person_key, cut.workforce_group, cut.valid_from)
     order by
         cut.person_key asc, cut.workforce_group asc, cut.valid_from asc,
-        overlapping.is_primary desc, overlapping.assignment_id asc, overlapping.valid_from asc
+        overlapping.is_counted desc, overlapping.is_primary desc, overlapping.assignment_id asc,
+        overlapping.valid_from asc
 ),
 
 together as (
@@ -95,6 +105,8 @@ together as (
         ordered.org_unit_id,
         ordered.hours_basis,
         ordered.fte,
+        ordered.is_counted,
+        ordered.is_working,
         ordered.is_held
     from ordered
     left join shared
@@ -115,9 +127,8 @@ select
     -- Counted FTE is capped at 1 for a person and group; unpaid groups are counted in heads only.
     case when workforce_group in ('SC', 'PSV', 'VPC') then 0 else least(1, summed_fte) end::numeric(6, 3) as fte,
     summed_fte > 1 as is_fte_capped,
-    -- Who is lent to others is not counted, nor who is lent by another force; a career break is no work.
-    assignment_status not in ('SECONDED_OUT', 'SECONDED_IN') as is_ho_headcount,
-    assignment_status not in ('SECONDED_OUT', 'SECONDED_IN', 'CAREER_BREAK') as is_working_strength,
+    is_counted as is_ho_headcount,
+    is_working as is_working_strength,
     assignment_status = 'SECONDED_IN' as is_of_another_force,
     is_held
 from together

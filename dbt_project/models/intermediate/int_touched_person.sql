@@ -1,5 +1,5 @@
 -- Persons who may have changed since the last switch: of whom a row began, ended, was held or let go, or a day came,
--- or whose unit moved; and who shares, or ever shared, a National Insurance token with one of them, since the record
+-- or whose unit or postcode moved; and who shares, or ever shared, a National Insurance token with one of them, since the record
 -- hired first gives the key. Each by number and the key it would give: whoever's key is another's is named by that
 -- one. Empty when history was written anew: nobody is picked out then.
 with
@@ -28,6 +28,10 @@ touched as (
                 ['history.effective_start_date', 'history.effective_end_date + 1']
             ) }}
         )
+    union all
+    select record.person_id
+    from {{ source('history', 'hr_person') }} as record
+    where record.home_postcode_sector in ({{ touched('history', 'ref_postcode_sector', 'sector') }})
 ),
 
 identified as (

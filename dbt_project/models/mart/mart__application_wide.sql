@@ -19,11 +19,7 @@ select
     month.sex_code,
     sex.sex_label,
     month.residence_area,
-    case month.residence_area
-        when 'OUTSIDE' then 'Outside London'
-        when 'none' then 'Not known'
-        else borough.area_name
-    end as residence_area_name,
+    residence.area_name as residence_area_name,
     month.applications,
     (select max(build.build_id) from {{ source('audit', 'switched_build') }} as build) as build_id
 from {{ ref('application_month') }} as month
@@ -33,4 +29,4 @@ left join {{ ref('dim_entry_route') }} as entry_route on month.entry_route = ent
 left join {{ ref('dim_stage') }} as stage on month.furthest_stage_key = stage.stage_key
 left join {{ ref('dim_ethnicity') }} as ethnicity on month.ethnicity_code = ethnicity.ethnicity_code
 left join {{ ref('dim_sex') }} as sex on month.sex_code = sex.sex_code
-left join {{ ref('dim_area') }} as borough on month.residence_area = borough.area_code
+left join {{ ref('dim_area') }} as residence on month.residence_area = residence.area_code

@@ -16,7 +16,7 @@ posted as (
     inner join {{ ref('dim_ethnicity') }} as ethnicity on month.ethnicity_code = ethnicity.ethnicity_code
     cross join
         lateral (values ('E23000001'), (month.bcu_code), (month.borough_code)) as area (area_code)
-    where area.area_code <> 'none'
+    where area.area_code not in ('NONE', 'UNK')
     group by month.month_end, month.workforce_group, area.area_code
 ),
 

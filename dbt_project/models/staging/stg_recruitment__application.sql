@@ -4,6 +4,7 @@ select
     campaign_id,
     workforce_group,
     coalesce(entry_route, case when workforce_group = 'OFF' then 'UNK' else 'NONE' end) as entry_route,
+    {{ london_date('registered_interest_ts') }} as registered_on,
     {{ london_date('applied_ts') }} as applied_on,
     lrc_basis,
     lrc_pass,
@@ -14,7 +15,7 @@ select
     current_stage,
     current_status,
     {{ london_date('offer_ts') }} as offered_on,
-    start_date as started_on,
+    start_date as start_planned_on,
     person_id,
     is_held
 from ({{ known('history', 'ats_application') }}) as known

@@ -161,7 +161,12 @@ def _begin(connection: psycopg.Connection, due: Due) -> None:
             due.history_digest,
         ),
     )
-    # A clean floor: nothing of an earlier build can be taken for tonight's.
+    # A clean floor: nothing of an earlier build can be taken for tonight's, and none that waits finds its rows again.
+    connection.execute(
+        "update audit.build set state = 'failed', reason = 'another build took its place before it was switched'"
+        " where state in ('building', 'built', 'gated') and build_id <> %s",
+        (due.build_id,),
+    )
     for schema in ("next_mart", "next"):
         connection.execute(f"drop schema if exists {schema} cascade".encode())
         connection.execute(f"create schema {schema}".encode())

@@ -150,6 +150,7 @@ from mart.as_of
 _AREAS: Final = """
 select area_code, area_name, area_type, bcu_code, in_mps_area
 from mart.dim_area
+where area_type in ('region', 'police_force_area', 'bcu', 'borough')
 order by area_code collate "C"
 """
 _ETHNICITIES: Final = """
@@ -175,7 +176,7 @@ select max(month_end) from mart.workforce_month where workforce_group = 'OFF'
 # An officer posted to a borough counts in that borough's command, so that boroughs add up to it.
 _OFFICERS: Final = """
 select
-    coalesce(posted.bcu_code, month.posting_bcu_code),
+    coalesce(posted.bcu_code, nullif(nullif(month.posting_bcu_code, 'NONE'), 'UNK')),
     posted.area_code,
     coalesce(month.ethnicity_code, 'NC'),
     sum(month.headcount)::bigint

@@ -87,8 +87,7 @@ applied as (
         sex_code,
         attributed_category,
         furthest_stage_key,
-        residence_borough_code,
-        is_outside_london,
+        residence_area,
         candidate_key in (select person_key from person) as is_theirs
     from core.fct_application
     where
@@ -102,18 +101,16 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end
-            order by is_theirs, applied_on, application_id
+            partition by person_key, workforce_group, applied_month_end
+            order by is_theirs, applied_on desc, application_id desc
         ) = 1 as counts_in_month,
         row_number() over (
-            partition by person_key, workforce_group, ethnicity_code, sex_code, applied_month_end, entry_route
-            order by is_theirs, applied_on, application_id
+            partition by person_key, workforce_group, applied_month_end, entry_route
+            order by is_theirs, applied_on desc, application_id desc
         ) = 1 as counts_in_route_month,
         row_number() over (
-            partition by
-                person_key, workforce_group, ethnicity_code, sex_code,
-                date_trunc('year', applied_on - interval '3 months')
-            order by is_theirs, applied_on, application_id
+            partition by person_key, workforce_group, date_trunc('year', applied_on - interval '3 months')
+            order by is_theirs, applied_on desc, application_id desc
         ) = 1 as counts_in_year
     from applied
 ),
@@ -131,8 +128,7 @@ application as (
             'furthest_stage_key', furthest_stage_key,
             'ethnicity_code', case when %(has_objected)s then 'NC' else ethnicity_code end,
             'sex_code', sex_code,
-            'residence_borough_code', residence_borough_code,
-            'is_outside_london', is_outside_london,
+            'residence_area', residence_area,
             'is_held', false,
             'counts_in_month', counts_in_month,
             'counts_in_route_month', counts_in_route_month,
