@@ -64,9 +64,12 @@ def environment(settings: Settings, target: str = "by_hand") -> dict[str, str]:
     }
 
 
+_LEFT_OUT = ("AIRFLOW", "AWS_", "DBT_", "PYTHON", "PEEL_SECRET_", "PEEL_SOURCE_", "PEEL_WAREHOUSE_DSN")
+"""Variables dbt is not given, by how they begin: it has the one password it needs, in a variable of its own."""
+
+
 def _everywhere(settings: Settings) -> dict[str, str]:
-    left_out = ("AIRFLOW", "DBT_", "PYTHON", "PEEL_SECRET_")  # dbt is given the one password it needs
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT)}
     return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_PROJECT_DIR": str(settings.dbt_project),
