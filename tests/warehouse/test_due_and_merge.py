@@ -140,6 +140,18 @@ def test_a_decision_makes_a_build_due(ledger: Ledger) -> None:
     assert ledger.due(LATE) is not None
 
 
+def test_a_change_of_the_landing_key_makes_no_build_due(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    first = ledger.due(LATE)
+    assert first is not None
+    ledger.switched(first)
+    rotated = "insert into audit.decision (kind, feed, who, reason) values ('rotate', %s, 'R. Peel', 'yearly')"
+    ledger.connection.execute(rotated, (None,))
+    assert ledger.due(LATE) is None
+    ledger.connection.execute(rotated, ("hr",))
+    assert ledger.due(LATE) is not None
+
+
 def _two_nights_and_the_next(ledger: Ledger) -> None:
     for number in range(2):
         ledger.came("hr", number)
