@@ -1,7 +1,7 @@
 """Make a draft of the release whenever readers have been switched to a new build.
 
 The draft is protected and marked DRAFT, in `var/drafts/<build_id>/`. Nothing is published from here: that
-takes a person's approval.
+will take a person's approval, and is not built yet.
 """
 
 from __future__ import annotations

@@ -129,9 +129,9 @@ def _simulation(command: _Add) -> None:
 def _desk(command: _Add) -> None:
     """What a person looks up, has done again, and decides."""
 
-    def signed(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--who", required=True, help="who decides: a name or a role, shown in the audit")
-        parser.add_argument("--reason", required=True, help="why, shown in the audit")
+    def signed(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+        parser.add_argument("--who", required=required, help="who decides: a name or a role, shown in the audit")
+        parser.add_argument("--reason", required=required, help="why, shown in the audit")
 
     deliveries = command("deliveries", _deliveries, "list what came, and what became of it")
     deliveries.add_argument("feed", metavar="FEED", nargs="?")
@@ -169,9 +169,10 @@ def _desk(command: _Add) -> None:
     signed(erase)
     rotate = command("rotate", _rotate, "change a key of the pseudonyms; everyone stays joined")
     rotate.add_argument("key", choices=["warehouse", "land"], help="warehouse: at once; land: by an overlap")
-    rotate.add_argument("--show", action="store_true", help="how far the overlap of the landing key has come")
-    rotate.add_argument("--close", action="store_true", help="end the overlap: the old landing key is gone for good")
-    signed(rotate)
+    step = rotate.add_mutually_exclusive_group()
+    step.add_argument("--show", action="store_true", help="how far the overlap of the landing key has come")
+    step.add_argument("--close", action="store_true", help="end the overlap: the old landing key is gone for good")
+    signed(rotate, required=False)  # to look is no decision
 
     granted = _actions(command("grant", _grant_list, "let named persons read core, and see who may"))
     analyst = granted("analyst", _grant_analyst, "give a person a login, or renew it; prints its URL once")
@@ -370,7 +371,7 @@ def _replay(here: Settings, options: argparse.Namespace) -> None:
 def _signed(options: argparse.Namespace) -> Signed:
     from peel.deliveries.decisions import Signed
 
-    return Signed(options.who, options.reason)
+    return Signed(options.who or "", options.reason or "")
 
 
 def _accept(here: Settings, options: argparse.Namespace) -> None:
@@ -459,26 +460,28 @@ def _erase(here: Settings, options: argparse.Namespace) -> None:
 
 
 def _rotate(here: Settings, options: argparse.Namespace) -> None:
-    from peel.deliveries.decisions import Signed
     from peel.desk import persons
     from peel.history import rotation
 
-    signed = Signed(options.who, options.reason)
-    if options.key == "warehouse":
-        changed = persons.rotate_warehouse_key(here, signed)
-        _say(f"k_wh is in epoch {changed.epoch}: {changed.rows} rows written anew for {changed.persons} identifiers.")
-    elif options.show:
+    if options.key == "warehouse" and (options.show or options.close):
+        raise ConfigurationError("The warehouse key changes at once.", do="--show and --close are of the landing key.")
+    if options.show:
         changed = rotation.overlap(here)
         _say(
             f"k_land changes to epoch {changed.epoch}: {changed.persons} identifiers known in both, {changed.left} not."
         )
+        return
+    signed = _signed(options)
+    if options.key == "warehouse":
+        changed = persons.rotate_warehouse_key(here, signed)
+        _say(f"k_wh is in epoch {changed.epoch}: {changed.rows} rows written anew for {changed.persons} identifiers.")
     elif options.close:
-        changed = rotation.close_landing_key(here)
+        changed = rotation.close_landing_key(here, signed)
         _say(f"k_land is in epoch {changed.epoch}; {changed.left} identifiers stay under the epoch before.")
     else:
-        changed = rotation.begin_landing_key(here)
+        changed = rotation.begin_landing_key(here, signed)
         _say(f"k_land begins epoch {changed.epoch}, beside the one before. Let every feed deliver in full, then:")
-        _say("  peel rotate land --show … and, when nobody is missing, peel rotate land --close …")
+        _say("  peel rotate land --show and, when nobody is missing, peel rotate land --close …")
     _say("Take a new backup now: peel backup FOLDER.")
 
 

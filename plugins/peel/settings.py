@@ -4,7 +4,7 @@
 |---|---|---|
 | ``PEEL_HOME`` | the project's root, with ``expectations/`` | found from this package or the working directory |
 | ``PEEL_VAR`` | everything Peel writes | ``<home>/var`` |
-| ``PEEL_LANDING`` | the landing store, any fsspec location | ``<var>/landing`` |
+| ``PEEL_LANDING`` | the landing store, a folder on a file system (decision 0020) | ``<var>/landing`` |
 | ``PEEL_SOURCES`` | the folder sources deliver to | ``<var>/sources`` |
 | ``PEEL_SOURCE_<FEED>`` | a feed's own source, a URL (:mod:`peel.sources.configure`) | the folder ``PEEL_SOURCES`` |
 | ``PEEL_SECRET_SOURCE_<FEED>`` | its password or key | none, or in the URL |

@@ -16,7 +16,7 @@ from peel.settings import Settings
 from peel.sources.configure import kind_of
 from peel.warehouse import OWNER, connect
 
-SCHEMAS = ("delivery", "quarantine", "history", "sensitive", "core", "mart")
+SCHEMAS = ("delivery", "quarantine", "history", "sensitive", "keyless", "next", "core", "undo", "past", "mart", "audit")
 DECISION_DAYS = 7
 
 

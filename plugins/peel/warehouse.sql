@@ -106,7 +106,7 @@ comment on table audit.gate_result is 'Each row is one rule''s outcome on one ta
 create table if not exists audit.decision (
     decision_id bigint generated always as identity primary key,
     kind text not null
-    check (kind in ('accept', 'bridge', 'readmit', 'discard', 'map', 'erase', 'rotate', 'lift_hold')),
+    check (kind in ('accept', 'bridge', 'readmit', 'discard', 'map', 'erase', 'rotate')),
     feed text,
     source_sha256 text,
     table_name text,

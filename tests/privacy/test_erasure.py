@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from peel import contracts, night
@@ -74,7 +75,7 @@ def traces(here: Settings, number: int) -> list[str]:
     """Where a person's tokens or keys are still to be found: landing, warehouse, everything Peel wrote."""
     keys = load_keys(here, create=False)
     tokens = [keys.landing_token("person_id", f"90{number}"), keys.landing_token("ni_number", f"QQ{number:06d}A")]
-    sought = [*tokens, *(keys.person_key(token) for token in tokens)]
+    sought = [*tokens, *keys.person_keys()(pa.array(tokens, pa.string())).to_pylist()]
     found = [str(path) for path in here.landing.rglob("*.zst") if any(one in landed_text(path) for one in sought)]
     with connect(here, "owner") as connection:
         schemas = [row[0] for row in connection.execute("select nspname from pg_namespace where nspname !~ '^pg_'")]

@@ -6,10 +6,11 @@ import datetime as dt
 import json
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 
 from peel import night
-from peel.deliveries import pseudonyms
+from peel.deliveries import decisions, pseudonyms
 from peel.deliveries.decisions import Signed
 from peel.deliveries.pseudonyms import load_keys
 from peel.errors import ConfigurationError, PeelError
@@ -60,6 +61,14 @@ def two_nights(here: Settings) -> None:
     toy(here, "2026-01-01", [person(n) for n in range(6)])
     drip(here, "2026-01-01", [person(n) for n in range(3)], (None, "a"))
     toy(here, "2026-01-02", [person(n, **({"born": "never"} if n == 4 else {})) for n in range(5)])
+
+
+def changes_on_record(here: Settings) -> list[tuple[object, ...]]:
+    with connect(here, "owner") as connection:
+        return connection.execute(
+            "select feed, column_name, value_from, value_to, who, reason from audit.decision where kind = 'rotate'"
+            " order by decision_id"
+        ).fetchall()
 
 
 def joined(here: Settings) -> list[tuple[object, ...]]:
@@ -174,11 +183,11 @@ def test_the_landing_key_changes_by_an_overlap(here: Settings) -> None:
     two_nights(here)
     old = load_keys(here, create=False)
     before, who = dump(here, "history"), joined(here)
-    assert rotation.begin_landing_key(here).epoch == 2
+    assert rotation.begin_landing_key(here, SIGNED).epoch == 2
     with pytest.raises(PeelError, match="changing already"):
-        rotation.begin_landing_key(here)
+        rotation.begin_landing_key(here, SIGNED)
     with pytest.raises(PeelError, match="nothing has landed"):
-        rotation.close_landing_key(here)
+        rotation.close_landing_key(here, SIGNED)
 
     summary = toy(here, "2026-01-03", [person(n) for n in range(5)])
     assert summary["opened"] == {"toy": 0}, "nobody is anybody else"
@@ -187,7 +196,7 @@ def test_the_landing_key_changes_by_an_overlap(here: Settings) -> None:
     seen = rotation.overlap(here)
     assert (seen.persons, seen.left) == (10, 0)
     drip(here, "2026-01-03", [person(1, amount="9.00")], ("a", "b"))
-    rotation.close_landing_key(here)
+    rotation.close_landing_key(here, SIGNED)
 
     keys = load_keys(here, create=False)
     assert (keys.land_epoch, keys.before) == (2, None)
@@ -204,11 +213,57 @@ def test_the_landing_key_changes_by_an_overlap(here: Settings) -> None:
     assert toy(here, "2026-01-05", [person(n) for n in range(5)])["opened"] == {"toy": 0}
 
 
+def test_each_change_of_a_key_is_on_record_with_who_and_why(here: Settings) -> None:
+    two_nights(here)
+    rotation.begin_landing_key(here, Signed("A. Founder", "a leaver knew it"))
+    begun = (None, "k_land", None, "2", "A. Founder", "a leaver knew it")
+    with pytest.raises(PeelError, match="changing already"):
+        rotation.begin_landing_key(here, SIGNED)
+    with pytest.raises(PeelError, match="nothing has landed"):
+        rotation.close_landing_key(here, SIGNED)
+    assert changes_on_record(here) == [begun], "what was refused was not done"
+    toy(here, "2026-01-03", [person(n) for n in range(5)])
+    rotation.close_landing_key(here, Signed("R. Peel", "everyone is known in both"))
+    closed = (None, "k_land", "1", "2", "R. Peel", "everyone is known in both")
+    assert changes_on_record(here) == [begun, closed]
+    rotation.rotate_warehouse_key(here, SIGNED)
+    of_feeds = [(feed, "k_wh", "1", "2", SIGNED.who, SIGNED.reason) for feed in ("drip", "toy")]
+    assert sorted(changes_on_record(here)[2:], key=str) == of_feeds
+
+
+@pytest.mark.parametrize("step", ["begin_landing_key", "close_landing_key"])
+def test_a_landing_key_is_not_changed_before_it_is_on_record(
+    here: Settings, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    two_nights(here)
+    if step == "close_landing_key":
+        rotation.begin_landing_key(here, SIGNED)
+        toy(here, "2026-01-03", [person(n) for n in range(5)])
+    before = (here.secrets / "hmac_keys").read_text()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decisions, "record_rotation", killed)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(rotation, step)(here, SIGNED)
+    assert (here.secrets / "hmac_keys").read_text() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(pseudonyms, "write_keys", killed)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(rotation, step)(here, SIGNED)
+    assert (here.secrets / "hmac_keys").read_text() == before
+    assert changes_on_record(here)[-1][-2:] == (SIGNED.who, SIGNED.reason)
+
+
 def test_someone_the_overlap_has_not_seen_is_somebody_new(here: Settings) -> None:
     two_nights(here)
-    rotation.begin_landing_key(here)
+    rotation.begin_landing_key(here, SIGNED)
     toy(here, "2026-01-03", [person(n) for n in range(1, 5)])
-    assert rotation.close_landing_key(here).left == 2, "of nobody but the one who left: a number and an NI number"
+    assert rotation.close_landing_key(here, SIGNED).left == 2, (
+        "of nobody but the one who left: a number and an NI number"
+    )
     toy(here, "2026-01-04", [person(n) for n in range(5)])
     with connect(here, "owner") as connection:
         keys = connection.execute("select count(distinct person_id) from history.toy where toy_id = 0").fetchone()
@@ -220,9 +275,9 @@ def test_whoever_is_erased_stays_erased_under_a_new_landing_key(here: Settings) 
     erasure.erase(here, [("person_id", "902")], SIGNED)
     take_in("toy", "2026-01-02")
     take_in("drip", "2026-01-02")
-    rotation.begin_landing_key(here)
+    rotation.begin_landing_key(here, SIGNED)
     toy(here, "2026-01-03", [person(n) for n in range(5)])
-    rotation.close_landing_key(here)
+    rotation.close_landing_key(here, SIGNED)
     toy(here, "2026-01-04", [person(n, amount="3.00") for n in range(5)])
     with connect(here, "owner") as connection:
         there = connection.execute("select distinct toy_id from history.toy order by 1").fetchall()
@@ -232,9 +287,9 @@ def test_whoever_is_erased_stays_erased_under_a_new_landing_key(here: Settings) 
 def test_someone_can_be_erased_under_a_later_landing_key(here: Settings) -> None:
     two_nights(here)
     old = load_keys(here, create=False)
-    rotation.begin_landing_key(here)
+    rotation.begin_landing_key(here, SIGNED)
     toy(here, "2026-01-03", [person(n) for n in range(5)])
-    rotation.close_landing_key(here)
+    rotation.close_landing_key(here, SIGNED)
     erasure.erase(here, [("person_id", "902")], SIGNED)
     take_in("toy", "2026-01-03")
     new = load_keys(here, create=False)
@@ -243,7 +298,7 @@ def test_someone_can_be_erased_under_a_later_landing_key(here: Settings) -> None
         for keys in (old, new)
         for known in (("person_id", "902"), ("ni_number", "QQ000002A"))
     }
-    sought |= {old.person_key(token) for token in sought}
+    sought |= set(old.person_keys()(pa.array(sorted(sought), pa.string())).to_pylist())
     assert everywhere(here, sought) == []
     toy(here, "2026-01-04", [person(n, amount="3.00") for n in range(5)])
     assert everywhere(here, sought) == []
@@ -255,7 +310,7 @@ def test_keys_that_are_injected_are_not_changed_here(here: Settings, monkeypatch
     with pytest.raises(ConfigurationError, match="injected"):
         rotation.rotate_warehouse_key(here, SIGNED)
     with pytest.raises(ConfigurationError, match="injected"):
-        rotation.begin_landing_key(here)
+        rotation.begin_landing_key(here, SIGNED)
 
 
 def test_the_commands_do_the_same(
@@ -272,10 +327,21 @@ def test_the_commands_do_the_same(
     assert "known by 1 ni_number, 1 person_id" in capsys.readouterr().out
     assert main(["rotate", "warehouse", *who]) == 0
     assert "epoch 2" in capsys.readouterr().out
+    assert main(["rotate", "warehouse", "--show", *who]) == 1
+    assert main(["rotate", "land"]) == 1, "nobody has signed"
+    assert "Give --who and --reason" in capsys.readouterr().err
     assert main(["rotate", "land", *who]) == 0
     toy(here, "2026-01-03", [person(n) for n in range(5)])
-    assert main(["rotate", "land", "--show", *who]) == 0
-    assert "8 identifiers known in both, 0 not" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["rotate", "land", "--show"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["k_land changes to epoch 2: 8 identifiers known in both, 0 not."]
+    assert main(["rotate", "land", "--close"]) == 1
     assert main(["rotate", "land", "--close", *who]) == 0
     assert "0 identifiers stay" in capsys.readouterr().out
+    assert main(["decisions"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if " rotate " in line]
+    assert [line.split("rotate")[1].split() for line in told[-2:]] == [
+        ["k_land:", *f"epoch {what} A. Founder: drill".split()]
+        for what in ("2 begins beside the one before", "1 is gone, 2 holds")
+    ]
     assert main(["erase", "--who", "A", "--reason", "r"]) == 1, "nobody was named"

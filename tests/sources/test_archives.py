@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from peel.feeds.readers import UnreadableFile
 from peel.sources import archives
-from peel.sources.archives import is_packed, unpacked
+from peel.sources.archives import unpacked
 
 
 class Pipe(io.RawIOBase):
@@ -57,12 +57,6 @@ def test_any_bytes_come_out_as_they_went_in(data: bytes, seekable: bool) -> None
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         assert out(zipped(data, method=method), "x.csv.zip", seekable=seekable) == data
     assert out(data, "x.csv", seekable=seekable) == data
-
-
-def test_the_name_says_what_is_packed() -> None:
-    assert [is_packed(name) for name in ("a.csv", "a.csv.gz", "a.csv.zip", "a.ZIP", "gz", "zip.csv")] == [
-        False, True, True, True, False, False,
-    ]  # fmt: skip
 
 
 def test_a_large_file_is_never_held_as_a_whole() -> None:

@@ -165,8 +165,11 @@ def test_what_stands_in_the_warehouse_is_what_the_manifest_says(london_night: Se
 def test_dbt_is_given_its_own_password_and_no_other_secret(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEEL_SECRET_HMAC_KEYS", "hush")
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "hush")
+    monkeypatch.setenv("PEEL_WAREHOUSE_DSN", "postgresql://admin:hush@127.0.0.1:1/peel")
+    monkeypatch.setenv("PEEL_SOURCE_HR", "sftp://peel:hush@sftp.example/out")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     given = dbt.environment(here)
-    assert "hush" not in given.values()
+    assert [name for name, value in given.items() if "hush" in value] == []
     passwords = {path.read_text().strip() for path in here.secrets.iterdir() if path.name.startswith("peel_")}
     assert len(passwords) > 3
     assert {name for name, value in given.items() if value in passwords} == {"DBT_ENV_SECRET_PASSWORD"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from typing import Any
 
 import psycopg
 import pytest
 
 from peel import contracts
+from peel.builds import dbt, undo
 from peel.builds.build import Due, find_due
 from peel.builds.merge import delete_sql, delete_vanished_sql, insert_sql, orphans_sql, upsert_sql
 from peel.builds.tables import Table, TableColumn
@@ -137,6 +139,48 @@ def test_a_decision_makes_a_build_due(ledger: Ledger) -> None:
     ledger.connection.execute(
         "insert into audit.decision (kind, who, reason) values ('accept', 'R. Peel', 'a true change')"
     )
+    assert ledger.due(LATE) is not None
+
+
+def test_the_manifests_of_nights_that_can_be_taken_back_are_kept_however_many_builds_failed_since(
+    here: Settings, ledger: Ledger
+) -> None:
+    def built(build_id: str, number: int) -> None:
+        path = dbt.manifest_path(here, build_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        os.utime(path, (number, number))
+
+    switched = []
+    for number in range(6):
+        ledger.came("hr", number)
+        due = ledger.due(LATE)
+        assert due is not None
+        ledger.switched(due)
+        built(due.build_id, number)
+        switched.append(due.build_id)
+    # the last is taken back, which the audit tells as one more switch
+    back = "insert into audit.switch (build_id, rows, undoes) select %s, '{}', max(switch_id) from audit.switch"
+    ledger.connection.execute(back, (switched[4],))
+    failed = [f"failed{number}" for number in range(7)]
+    for number, build_id in enumerate(failed, start=6):
+        built(build_id, number)
+
+    assert undo.within_reach(ledger.connection) == set(switched[1:5])
+    dbt.drop_manifests(here, undo.within_reach(ledger.connection))
+    left = {path.stem for path in (here.var / "dbt" / "builds").iterdir()}
+    assert left == {*switched[1:5], *failed[-5:]}
+
+
+def test_a_change_of_the_landing_key_makes_no_build_due(ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    first = ledger.due(LATE)
+    assert first is not None
+    ledger.switched(first)
+    rotated = "insert into audit.decision (kind, feed, who, reason) values ('rotate', %s, 'R. Peel', 'yearly')"
+    ledger.connection.execute(rotated, (None,))
+    assert ledger.due(LATE) is None
+    ledger.connection.execute(rotated, ("hr",))
     assert ledger.due(LATE) is not None
 
 

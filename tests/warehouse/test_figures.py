@@ -373,3 +373,22 @@ def test_status_lists_the_night(london_night: Settings) -> None:
         assert all(table["quarantined"] == 0 for table in delivery["tables"])
     assert found["builds"][0]["state"] == "switched"
     assert found["builds"][0]["switched_at"]
+
+
+def test_status_says_what_room_each_schema_takes(here: Settings) -> None:
+    from peel.status import document
+
+    with connect(here, "transform") as connection:
+        connection.execute("create schema next")
+    with connect(here, "owner") as connection:
+        schemas = [
+            row[0]
+            for row in connection.execute(
+                "select nspname from pg_namespace where nspname !~ '^pg_|^information_schema$|^public$'"
+            )
+        ]
+        for schema in schemas:
+            connection.execute(f"create table {schema}.takes_room as select 1 as one".encode())
+    sizes = document(here)["sizes"]["tables"]
+    assert sizes.keys() == set(schemas)
+    assert all(size > 0 for size in sizes.values())

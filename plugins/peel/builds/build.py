@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import psycopg
 
-from peel.builds import dbt, keyless
+from peel.builds import dbt, keyless, undo
 from peel.contracts import Feed, feeds
 from peel.deliveries import ledger
 from peel.errors import PeelError
@@ -114,6 +114,7 @@ def build(settings: Settings) -> str | None:
         except PeelError as error:
             _end(connection, due.build_id, "failed", str(error))
             raise
+        dbt.drop_manifests(settings, undo.within_reach(connection))
         months = [
             row[0]
             for row in connection.execute("select month_end from next.int_affected_workforce_month order by month_end")

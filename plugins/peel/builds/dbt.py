@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from peel.settings import Settings
 from peel.warehouse import parameters
 
 _MANIFESTS_KEPT = 5
+"""The newest, whatever became of their builds; those that readers may be taken back to are kept beside them."""
 
 _TIED = """
 import ctypes, os, signal, sys
@@ -64,9 +65,12 @@ def environment(settings: Settings, target: str = "by_hand") -> dict[str, str]:
     }
 
 
+_LEFT_OUT = ("AIRFLOW", "AWS_", "DBT_", "PYTHON", "PEEL_SECRET_", "PEEL_SOURCE_", "PEEL_WAREHOUSE_DSN")
+"""Variables dbt is not given, by how they begin: it has the one password it needs, in a variable of its own."""
+
+
 def _everywhere(settings: Settings) -> dict[str, str]:
-    left_out = ("AIRFLOW", "DBT_", "PYTHON", "PEEL_SECRET_")  # dbt is given the one password it needs
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_LEFT_OUT)}
     return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_PROJECT_DIR": str(settings.dbt_project),
@@ -129,8 +133,6 @@ def build(settings: Settings, build_id: str, told: Mapping[str, str]) -> None:
     moments.before("dbt manifest kept")
     shutil.copyfile(target / "manifest.json", kept)
     moments.after("dbt manifest kept")
-    for old in sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-_MANIFESTS_KEPT]:
-        old.unlink()
 
 
 def parse(settings: Settings) -> dict[str, Any]:
@@ -161,7 +163,23 @@ def parse(settings: Settings) -> dict[str, Any]:
 
 def manifest_path(settings: Settings, build_id: str) -> Path:
     """Where a build's manifest is kept."""
-    return settings.var / "dbt" / "builds" / f"{build_id}.json"
+    return _manifests(settings) / f"{build_id}.json"
+
+
+def _manifests(settings: Settings) -> Path:
+    return settings.var / "dbt" / "builds"
+
+
+def drop_manifests(settings: Settings, needed: Collection[str]) -> None:
+    """Remove manifests that nobody will ask for.
+
+    Args:
+        settings: the installation.
+        needed: builds whose manifest stays, however old.
+    """
+    for old in sorted(_manifests(settings).glob("*.json"), key=lambda path: path.stat().st_mtime)[:-_MANIFESTS_KEPT]:
+        if old.stem not in needed:
+            old.unlink()
 
 
 def manifest(settings: Settings, build_id: str) -> dict[str, Any]:

@@ -76,11 +76,11 @@ AS_OF_COLUMNS = (
         "statement", "text", "What to show beside every figure: whether it is of a simulated force or of the Met."
     ),
     TableColumn("deliveries", "text[]", "The deliveries the build stands on, each as feed:delivery_id."),
+    TableColumn("latest_attempt_of", "date", "Business date of the latest build."),
     TableColumn(
-        "latest_attempt_of", "date", "Business date of the latest build; later than business_date if that one failed."
-    ),
-    TableColumn(
-        "latest_attempt_state", "text", "What became of the latest build: switched, failed, or still under way."
+        "latest_attempt_state",
+        "text",
+        "What became of the latest build: switched or failed; building, built or gated while it is under way.",
     ),
     TableColumn("held_because", "text", "Why a person holds readers at this night; empty when nobody does."),
 )

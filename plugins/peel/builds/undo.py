@@ -99,6 +99,14 @@ def standing(connection: psycopg.Connection, count: int) -> list[int]:
     return [row[0] for row in rows]
 
 
+def within_reach(connection: psycopg.Connection) -> set[str]:
+    """The build that readers see, and those they can be taken back to."""
+    rows = connection.execute(
+        "select build_id from audit.switch where switch_id = any(%s)", (standing(connection, KEPT + 1),)
+    )
+    return {row[0] for row in rows}
+
+
 def source_of(name: str, switch_id: int) -> str:
     """The table that keeps what a switch replaced of ``core.<name>``, with its schema."""
     return f'undo."{_name(name, switch_id)}"'

@@ -7,6 +7,9 @@
 | readmit | this quarantined row is right | source hash, row |
 | discard | this quarantined row is nobody's: its key is as if it had not been delivered | source hash, row |
 | map | this code, which no contract lists, is to be read as that one | table, column, code |
+
+Two more are on record and no input: ``erase`` and ``rotate`` say that a person's request or a change of keys made a
+feed's history anew. A change of the landing key is on record without a feed: nothing in the warehouse changes by it.
 """
 
 from __future__ import annotations
@@ -226,9 +229,28 @@ def record_erasure(connection: psycopg.Connection, feed: str, signed: Signed) ->
     _insert(connection, "erase", feed, signed)
 
 
-def record_rotation(connection: psycopg.Connection, feed: str, signed: Signed) -> None:
-    """Note that a feed's person keys were made again, so that a build is due."""
-    _insert(connection, "rotate", feed, signed)
+def record_rotation(
+    connection: psycopg.Connection, key: str, before: int | None, after: int, signed: Signed, feed: str | None = None
+) -> None:
+    """Note a change of keys.
+
+    Args:
+        connection: in the transaction of the change, or before it where it is none of the warehouse.
+        key: ``k_wh`` or ``k_land``.
+        before: the epoch that is given up, ``None`` where none is yet.
+        after: the epoch in force from now on.
+        signed: who decides, and why.
+        feed: whose person keys were made again, so that a build is due; ``None`` where nobody's were.
+    """
+    _insert(
+        connection,
+        "rotate",
+        feed,
+        signed,
+        column_name=key,
+        value_from=None if before is None else str(before),
+        value_to=str(after),
+    )
 
 
 @dataclass(frozen=True)
@@ -310,7 +332,7 @@ def refuse_before_baseline(
         )
 
 
-def _insert(connection: psycopg.Connection, kind: str, feed: str, signed: Signed, **more: object) -> None:
+def _insert(connection: psycopg.Connection, kind: str, feed: str | None, signed: Signed, **more: object) -> None:
     names = "".join(f", {name}" for name in more)
     places = ", %s" * len(more)
     connection.execute(

@@ -109,12 +109,8 @@ class Keys:
             return None
         return Keys(self.land_before, self.warehouse, self.land_epoch - 1, self.warehouse_epoch)
 
-    def person_key(self, landing_token: str) -> str:
-        """The warehouse's key for a landing token: 32 hex digits (128 bits), or empty for none."""
-        return self.person_keys()(pa.array([landing_token], pa.string()))[0].as_py() or ""
-
     def person_keys(self, crosswalk: Mapping[str, str] | None = None) -> Callable[[pa.StringArray], pa.StringArray]:
-        """A function from landing tokens to person keys, a batch at a time; null for none.
+        """A function from landing tokens to person keys (32 hex digits), a batch at a time; null for none.
 
         Args:
             crosswalk: the first token a person was known by, for tokens of later epochs of k_land.

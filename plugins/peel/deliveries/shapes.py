@@ -26,8 +26,6 @@ SHAPES: dict[str, re.Pattern[str]] = {
 
 _ANY = re.compile(r"\d|@")  # no shape without one of these: the quick way out
 
-_DECIMALS = ["(0|[1-9][0-9]{0,9})", *(rf"(0|[1-9][0-9]{{0,{9 - d}}})\.[0-9]{{{d}}}" for d in range(1, 10))]
-
 _CLOSED: tuple[tuple[str, str], ...] = (
     (r"^uuid$", r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
     (r"^date$", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"),

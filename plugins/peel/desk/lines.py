@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from peel.desk.again import Again, RuleAgain
 from peel.desk.decide import Decided
@@ -33,6 +34,7 @@ def of_decisions(rows: Rows) -> list[str]:
         what = {
             "bridge": f"from {row['watermark_from'] or '(start)'} to {row['watermark_to']}",
             "map": f"{row['table_name']}.{row['column_name']}: {row['value_from']} as {row['value_to']}",
+            "rotate": _epochs(row),
         }.get(row["kind"], "")
         if row["delivery_id"]:
             what = f"{row['business_date']}/{row['seq']} ({row['delivery_id']})"
@@ -43,6 +45,14 @@ def of_decisions(rows: Rows) -> list[str]:
             f" {what}  {row['who']}: {row['reason']}"
         )
     return told or ["Nobody has decided anything."]
+
+
+def _epochs(row: dict[str, Any]) -> str:
+    if row["column_name"] is None:
+        return ""
+    if row["value_from"] is None:
+        return f"{row['column_name']}: epoch {row['value_to']} begins beside the one before"
+    return f"{row['column_name']}: epoch {row['value_from']} is gone, {row['value_to']} holds"
 
 
 def of_grants(rows: Rows) -> list[str]:

@@ -69,7 +69,7 @@ def rotate_warehouse_key(settings: Settings, signed: decisions.Signed) -> Rotati
         left: set[str] = set()
         rows = 0
         for feed in all_feeds:
-            decisions.record_rotation(connection, feed.name, signed)
+            decisions.record_rotation(connection, "k_wh", keys.warehouse_epoch, new.warehouse_epoch, signed, feed.name)
             for contract in feed.contracts:
                 if any(column.identifier for column in contract.columns):
                     change = _changing(contract, became, new, left)
@@ -84,8 +84,8 @@ def rotate_warehouse_key(settings: Settings, signed: decisions.Signed) -> Rotati
     return Rotation(new.warehouse_epoch, len(tokens), len(left), rows)
 
 
-def begin_landing_key(settings: Settings) -> Rotation:
-    """Give k_land a new epoch that overlaps with the one in force.
+def begin_landing_key(settings: Settings, signed: decisions.Signed) -> Rotation:
+    """Give k_land a new epoch that overlaps with the one in force; on record before the keys are written.
 
     Raises:
         ConfigurationError: the keys are injected.
@@ -95,6 +95,8 @@ def begin_landing_key(settings: Settings) -> Rotation:
         if keys.land_before is not None:
             raise PeelError("k_land is changing already.", rule="rotation", do="Close that overlap first.")
         document = pseudonyms.with_new_epoch(pseudonyms.document_of(settings), "land", overlap=True)
+        decisions.record_rotation(connection, "k_land", None, keys.land_epoch + 1, signed)
+        connection.commit()
         pseudonyms.write_keys(settings, document)
         return Rotation(keys.land_epoch + 1, 0, len(_keys_in_history(connection, all_feeds)))
 
@@ -109,8 +111,10 @@ def overlap(settings: Settings) -> Rotation:
         return _overlap(connection, all_feeds, keys)
 
 
-def close_landing_key(settings: Settings) -> Rotation:
+def close_landing_key(settings: Settings, signed: decisions.Signed) -> Rotation:
     """Forget the epoch of k_land before; whoever the overlap has not seen can never be joined to again.
+
+    It is on record before the key is gone.
 
     Raises:
         ConfigurationError: the keys are injected.
@@ -120,7 +124,10 @@ def close_landing_key(settings: Settings) -> Rotation:
         found = _overlap(connection, all_feeds, keys)
         if not found.persons:
             raise PeelError("nothing has landed in the overlap yet.", rule="rotation", do="Wait for a full delivery.")
-        pseudonyms.write_keys(settings, pseudonyms.without_old_epochs(pseudonyms.document_of(settings), "land"))
+        document = pseudonyms.without_old_epochs(pseudonyms.document_of(settings), "land")
+        decisions.record_rotation(connection, "k_land", keys.land_epoch - 1, keys.land_epoch, signed)
+        connection.commit()
+        pseudonyms.write_keys(settings, document)
     return found
 
 

@@ -36,8 +36,6 @@ from peel.releases.protect import Protection, protect
 from peel.releases.read import AsOf, Mart, read
 from peel.settings import Settings
 
-DATA_FILES = ("index.html", "figures.csv", "dictionary.html", "dictionary.csv")
-
 
 @dataclass(frozen=True)
 class Draft:

@@ -26,11 +26,6 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1 | 0x40
 
 
-def is_packed(file_name: str) -> bool:
-    """Whether a file's name says that it is packed."""
-    return file_name.lower().endswith((".gz", ".zip"))
-
-
 def unpacked(stream: BinaryIO, file_name: str) -> BinaryIO:
     """The bytes of a file as they were before it was packed; of a file that is not packed, the stream itself.
 

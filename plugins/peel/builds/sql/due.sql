@@ -64,6 +64,13 @@ buildable as (
         )
 ),
 
+-- A change of the landing key alone is on record without a feed: nothing in the warehouse changes by it.
+decision as (
+    select decision_id
+    from audit.decision
+    where feed is not null or kind <> 'rotate'
+),
+
 newest as (
     select max(business_date) as business_date
     from buildable
@@ -84,7 +91,7 @@ contents as (
             ) as listed
             inner join audit.delivery as d on listed.delivery_id = d.delivery_id
         ) as deliveries,
-        (select coalesce(array_agg(decision_id order by decision_id), '{}') from audit.decision) as decisions
+        (select coalesce(array_agg(decision_id order by decision_id), '{}') from decision) as decisions
     from newest
     where newest.business_date is not null
 ),
@@ -116,7 +123,7 @@ made_of as (
                 from audit.applied
                 where apply_date <= night.business_date
             ),
-            (select max(decision_id) from audit.decision),
+            (select max(decision_id) from decision),
             (select concat_ws(',', count(*), max(finished_at)) from audit.erasure),
             (select count(*) from audit.key_epoch)
         )) as history_digest

@@ -46,11 +46,6 @@ def _rows_of(table: text.Table) -> list[dict[str, str]]:
     return [dict(zip(table, cells, strict=True)) for cells in zip(*table.values(), strict=True)]
 
 
-def _is_told(sheet: Sheet, day: int) -> bool:
-    """Whether a day falls into what this delivery tells of."""
-    return sheet.since < day <= sheet.day
-
-
 # Life
 
 
