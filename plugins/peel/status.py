@@ -25,10 +25,10 @@ def document(settings: Settings) -> dict[str, Any]:
 
     Returns:
         ``services``; ``night`` (what readers see); ``unknown`` (rows of each fact that are of a dimension's unknown
-        member, and the limits) and ``warnings`` of the build gate in it; ``holds`` that keep it; ``analysts`` who may read ``core``;
-        ``feeds`` with their source, chain, lateness and staleness; ``deliveries`` with hashes, rows accepted and
-        quarantined and gate results; ``builds``; ``unusable_folders``; ``decisions`` of the last days; ``sizes`` in
-        bytes.
+        member, and the limits) and ``warnings`` of the build gate in it; ``holds`` that keep it; ``analysts`` who may
+        read ``core``; ``feeds`` with their source, chain, lateness and staleness; ``deliveries`` with hashes, rows
+        accepted and quarantined and gate results; ``builds``; ``unusable_folders``; ``decisions`` of the last days;
+        ``sizes`` in bytes.
     """
     found: dict[str, Any] = {"services": _services(settings)}
     try:
@@ -288,10 +288,10 @@ def _doubts(found: dict[str, Any]) -> list[str]:
         f" {pair['unknown_share']:.1%} (limit {pair['share_limit']:.1%})"
         for pair in above
     ]
-    return told + [
-        f"WARNED      of {'.'.join(filter(None, (one['table_name'], one['column_name'])))}: {one['rule']}, {one['failed']}"
-        for one in found["warnings"]
-    ]
+    for one in found["warnings"]:
+        where = ".".join(filter(None, (one["table_name"], one["column_name"])))
+        told.append(f"WARNED      of {where}: {one['rule']}, {one['failed']}")
+    return told
 
 
 def _feed_line(feed: dict[str, Any]) -> str:
