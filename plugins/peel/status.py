@@ -254,7 +254,7 @@ def lines(settings: Settings) -> list[str]:
         if night
         else "readers    see nothing yet"
     )
-    told += _doubts(found)
+    told += doubts(found)
     told += [
         f"HELD        by {hold['who']}: {hold['reason']}; nothing is built until lifted" for hold in found["holds"]
     ]
@@ -277,7 +277,7 @@ def lines(settings: Settings) -> list[str]:
     return told
 
 
-def _doubts(found: dict[str, Any]) -> list[str]:
+def doubts(found: dict[str, Any]) -> list[str]:
     """What is not known of the rows readers see, and what the build gate warned of."""
     above = [pair for pair in found["unknown"] if pair["verdict_on_unknown"] != "within"]
     told = []

@@ -125,7 +125,7 @@ def test_the_exposures_are_all_of_mart_for_bi_and_what_a_release_reads() -> None
 
 
 POSTING = {"borough_code", "posting_borough_code", "posting_borough_name", "posting_bcu_code", "posting_bcu_name"}
-RESIDENCE = {"residence_borough_code", "residence_area", "residence_area_name"}
+RESIDENCE = {"residence_area", "residence_area_name"}
 
 
 def test_the_name_of_a_borough_says_of_which_kind_it_is() -> None:

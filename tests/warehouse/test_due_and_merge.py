@@ -10,10 +10,13 @@ import psycopg
 import pytest
 
 from peel import contracts
+from peel.builds import build as building
 from peel.builds import dbt, undo
 from peel.builds.build import Due, find_due
 from peel.builds.merge import delete_sql, delete_vanished_sql, insert_sql, orphans_sql, upsert_sql
+from peel.builds.switch import switch
 from peel.builds.tables import Table, TableColumn
+from peel.errors import PeelError
 from peel.london import LONDON
 from peel.settings import Settings
 from peel.warehouse import connect
@@ -182,6 +185,27 @@ def test_a_change_of_the_landing_key_makes_no_build_due(ledger: Ledger) -> None:
     assert ledger.due(LATE) is None
     ledger.connection.execute(rotated, ("hr",))
     assert ledger.due(LATE) is not None
+
+
+def test_a_build_that_waits_is_given_up_when_another_takes_its_place(here: Settings, ledger: Ledger) -> None:
+    ledger.came("hr", 0)
+    first = ledger.due(LATE)
+    assert first is not None
+    building.begin(ledger.connection, first)
+    ledger.connection.execute("update audit.build set state = 'gated'")
+    dbt.manifest_path(here, first.build_id).parent.mkdir(parents=True)
+    dbt.manifest_path(here, first.build_id).write_text('{"nodes": {}}')
+    ledger.came("hr", 1)
+    second = ledger.due(LATE)
+    assert second is not None
+    building.begin(ledger.connection, second)
+    states = ledger.connection.execute("select build_id, state, reason from audit.build order by started_at").fetchall()
+    reason = "another build took its place before it was switched"
+    assert states == [(first.build_id, "failed", reason), (second.build_id, "building", None)]
+    with pytest.raises(PeelError, match="has not passed its gate"):
+        switch(here, first.build_id)
+    building.begin(ledger.connection, second)
+    assert ledger.connection.execute("select state from audit.build").fetchall() == [("failed",), ("building",)]
 
 
 def _two_nights_and_the_next(ledger: Ledger) -> None:

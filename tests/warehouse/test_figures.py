@@ -373,6 +373,33 @@ def test_status_lists_the_night(london_night: Settings) -> None:
         assert all(table["quarantined"] == 0 for table in delivery["tables"])
     assert found["builds"][0]["state"] == "switched"
     assert found["builds"][0]["switched_at"]
+    assert found["warnings"] == []
+    assert all(pair["share_limit"] is not None for pair in found["unknown"])
+    shares = {(pair["fact_name"], pair["dimension_name"]): pair for pair in found["unknown"]}
+    undeclared = shares["fct_workforce_snapshot", "dim_ethnicity"]
+    month = "from mart.workforce_month where month_end = '2026-03-31'"
+    counted = f"select sum(headcount) filter (where ethnicity_code = 'NC'), sum(headcount) {month}"
+    assert rows(london_night, counted) == [(undeclared["unknown_rows"], undeclared["fact_rows"])]
+
+
+def test_status_says_what_is_unknown_beyond_its_limit_and_what_the_gate_warned_of() -> None:
+    from peel.status import doubts
+
+    pair = {"fact_name": "fct_application", "dimension_name": "dim_source", "fact_rows": 4000, "unknown_rows": 1200}
+    within = pair | {"unknown_share": 0.3, "share_limit": 0.4, "verdict_on_unknown": "within"}
+    above = pair | {"unknown_share": 0.3, "share_limit": 0.02, "verdict_on_unknown": "warn"}
+    warned = {
+        "table_name": "int_roll_forward_total",
+        "column_name": "",
+        "rule": "roll_forward_is_told_in_time",
+        "failed": 1,
+    }
+    assert doubts({"unknown": [within, above], "warnings": [warned]}) == [
+        "unknown     1 of 2 shares of unknown members above their limits",
+        "            fct_application, dim_source: 1,200 of 4,000, 30.0% (limit 2.0%)",
+        "WARNED      of int_roll_forward_total: roll_forward_is_told_in_time, 1",
+    ]
+    assert doubts({"unknown": [], "warnings": []}) == []
 
 
 def test_status_says_what_room_each_schema_takes(here: Settings) -> None:

@@ -314,7 +314,7 @@ def test_what_is_dated_back_restates_the_months_it_touches(night_copy: Settings)
     months = "select months from audit.switched_build"
     elsewhere = rows(
         night_copy,
-        "select org_unit_id from core.dim_org_unit where valid_to is null and bcu_code is null"
+        "select org_unit_id from core.dim_org_unit where valid_to is null and bcu_code is null and org_unit_id > 0"
         " and org_type <> 'TRAINING' order by 1 limit 2",
     )
 

@@ -216,7 +216,7 @@ def test_who_applied_and_where_they_lived_is_as_delivered_with_the_application(
             row["entry_route"] or "NONE",
             code,
             candidate["sex"] or "U",
-            area if area.startswith("E09") else "OUTSIDE" if candidate["outside_london_flag"] == "Y" else "none",
+            area if area.startswith("E09") else "OUTSIDE" if candidate["outside_london_flag"] == "Y" else "UNK",
         ] += 1
     found = rows(
         dirty,

@@ -161,11 +161,11 @@ class Files:
             found[row["org_unit_id"]].append((start, end, row))
         return found
 
-    def place(self, row: Row, day: dt.date) -> tuple[str | None, str | None]:
+    def place(self, row: Row, day: dt.date) -> tuple[str, str]:
         for start, end, unit in self.units[row["org_unit_id"]]:
             if start <= day <= end:
-                return unit["bcu_code"] or None, unit["borough_code"] or None
-        return None, None
+                return unit["bcu_code"] or "NONE", unit["borough_code"] or "NONE"
+        return "UNK", "UNK"
 
     @cached_property
     def events(self) -> list[Row]:
@@ -305,6 +305,30 @@ def test_every_month_rolls_forward_as_the_files_say(london_night: Settings, clea
     total: Counter[str] = sum(expected.values(), Counter())
     assert min(total[column] for column in COLUMNS) > 5, "every way of coming and going is there"
     assert rows(london_night, "select sum(abs(unexplained)), sum(abs(set_aside)) from mart.roll_forward") == [(0, 0)]
+
+
+def test_what_hr_says_of_people_stands_in_periods(london_night: Settings, clean: Files) -> None:
+    disagreeing = (
+        "select count(*), count(*) filter (where p.person_key is null or (p.ethnicity_code, p.sex_code) <>"
+        " (s.ethnicity_code, s.sex_code)) from core.fct_workforce_snapshot s left join core.dim_person p on"
+        " s.person_key = p.person_key and p.valid_from <= least(s.month_end, date '%s')"
+        " and (p.valid_to is null or p.valid_to > least(s.month_end, date '%s'))"
+    )
+    ((all_rows, differing),) = rows(london_night, disagreeing.replace("%s", NIGHT))
+    assert all_rows == rows(london_night, "select count(*) from core.fct_workforce_snapshot")[0][0], "one period each"
+    assert differing == 0
+
+    (path,) = (london_night.sources / "postcode").glob("*/1/ref_postcode_sector_*.csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        directory = sorted(csv.DictReader(file), key=lambda row: float(row["share"]))
+    area = {row["sector"]: row["area_code"] for row in directory}
+    latest: dict[str, str] = {}
+    for row in sorted(clean.read("hr_person"), key=lambda row: row["effective_start_date"]):
+        latest[row["national_insurance_number"]] = area.get(row["home_postcode"][:-2], "UNK")
+    homes = Counter(home if home.startswith("E09") or home == "UNK" else "OUTSIDE" for home in latest.values())
+    tonight = rows(london_night, "select home_area, count(*) from core.dim_person where valid_to is null group by 1")
+    assert dict(tonight) == homes
+    assert len(homes) > 30
 
 
 def test_a_posting_is_to_another_command_or_kind_of_unit(london_night: Settings, clean: Files) -> None:
@@ -546,7 +570,7 @@ def test_a_unit_that_is_closed_maps_to_no_command_and_posts_nobody(dirty: Dirty)
         for found in dirty.snapshot(row["person_id"]):
             in_force = row["effective_start_date"] <= min(found["month_end"], NIGHT) <= row["effective_end_date"]
             if in_force and found["workforce_group"] == row["workforce_group"]:
-                assert (found["bcu_code"], found["org_unit_key"], found["org_type"]) == (None, None, "UNKNOWN")
+                assert (found["bcu_code"], found["org_unit_key"], found["org_type"]) == ("UNK", "UNKNOWN", "UNKNOWN")
                 seen += 1
         posted = [m["event_date"] for m in dirty.movements(row["person_id"]) if m["movement_kind"] == "posted"]
         assert row["effective_start_date"] not in posted

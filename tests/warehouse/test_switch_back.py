@@ -18,6 +18,7 @@ from peel.status import document, lines
 from peel.warehouse import connect
 from tests.conftest import dump
 from tests.warehouse.test_nights import FIRST, Rows, _officer, day, redeliver, rows, run
+from tests.warehouse.test_star_recruitment import read
 
 pytestmark = pytest.mark.slow
 
@@ -219,9 +220,7 @@ def test_a_correction_of_closed_months_is_told_cell_by_cell(night_copy: Settings
     # the figures are those that readers see
     shown = rows(
         night_copy,
-        "select r.after, (select sum(w.headcount) from mart.workforce_month w where"
-        " (w.month_end::text, w.workforce_group, w.rank_group, w.ethnicity_code, w.sex_code) = (r.cell ->> 'month_end',"
-        " r.cell ->> 'workforce_group', r.cell ->> 'rank_group', r.cell ->> 'ethnicity_code', r.cell ->> 'sex_code'))"
+        "select r.after, (select w.headcount from mart.workforce_month w where to_jsonb(w) @> r.cell)"
         " from mart.restatement r where table_name = 'workforce_month' and measure = 'headcount'",
     )
     assert all(after == (seen or 0) for after, seen in shown)
@@ -235,6 +234,52 @@ def test_a_correction_of_closed_months_is_told_cell_by_cell(night_copy: Settings
         " where table_name = 'workforce_month' and measure = 'headcount'",
     )
     assert back == (2 * len(told), len(told), 0)
+
+
+def test_a_reason_and_a_posting_that_are_put_right_are_told_in_their_cells(night_copy: Settings) -> None:
+    resigned = ("LEAVE", "RES")
+    left = next(
+        row
+        for row in read(night_copy, "hr", "hr_service_event")
+        if row["event_date"].startswith("2025-1") and (row["event_type"], row["leaving_reason_code"]) == resigned
+    )
+    units = {row["org_unit_id"]: row for row in read(night_copy, "hr", "hr_org_unit") if row["org_type"] == "BCU"}
+    ealing, newham = (next(n for n, row in units.items() if row["bcu_code"] == code) for code in ("WA", "NE"))
+    posted = next(
+        row
+        for row in read(night_copy, "hr", "hr_assignment")
+        if row["org_unit_id"] == ealing
+        and row["effective_end_date"] == "4712-12-31"
+        and row["effective_start_date"] < "2025-06-01"
+        and (row["workforce_group"], row["assignment_status"]) == ("OFF", "ACTIVE")
+    )
+
+    def reason(members: Rows) -> None:
+        (row,) = [row for row in members if row["event_id"] == left["event_id"]]
+        row["leaving_reason_code"] = "MED"
+
+    def posting(members: Rows) -> None:
+        (row,) = [row for row in members if row == posted]
+        row["org_unit_id"] = newham
+
+    redeliver(night_copy, day(1), {"hr_service_event": reason, "hr_assignment": posting})
+    run(day(1))
+    told = rows(
+        night_copy,
+        "select cell ->> 'movement_kind', cell ->> 'leaving_reason_code', sum(change)::integer from mart.restatement"
+        " where table_name = 'movement_month' and measure = 'movements' and cell ->> 'movement_type' = 'leave'"
+        " group by 1, 2 order by 2",
+    )
+    assert told == [("left", "MED", 1), ("left", "RES", -1)]
+    moved = rows(
+        night_copy,
+        "select cell ->> 'posting_bcu_code', count(*), sum(change)::integer from mart.restatement"
+        " where table_name = 'workforce_month' and measure = 'headcount' group by 1 order by 1",
+    )
+    assert [code for code, *_ in moved] == ["NE", "WA"]
+    (_, cells, came), (_, *others) = moved
+    assert others == [cells, -came]
+    assert cells == came > 8
 
 
 def test_a_night_in_which_nothing_changed_restates_nothing(night_copy: Settings) -> None:

@@ -102,7 +102,7 @@ def build(settings: Settings) -> str | None:
         if due is None:
             return None
         keyless.settle(connection)
-        _begin(connection, due)
+        begin(connection, due)
         told = {
             "PEEL_BUSINESS_DATE": due.business_date.isoformat(),
             "PEEL_LAST_BUSINESS_DATE": due.last_business_date.isoformat() if due.last_business_date else "",
@@ -147,7 +147,13 @@ def arriving(settings: Settings, connection: psycopg.Connection, all_feeds: list
     return found
 
 
-def _begin(connection: psycopg.Connection, due: Due) -> None:
+def begin(connection: psycopg.Connection, due: Due) -> None:
+    """Enter a build in the audit and clear the floor for it.
+
+    Args:
+        connection: as ``transform``, holding the lock of builds; committed here.
+        due: what is built. A build that waits for its gate or its switch is given up: its rows go.
+    """
     connection.execute(
         "insert into audit.build (build_id, business_date, deliveries, decisions, checksum, history_digest, state)"
         " values (%s, %s, %s, %s, %s, %s, 'building') on conflict (build_id) do update"

@@ -139,7 +139,7 @@ def _record_sql(
     same = " and ".join(f'u."{name}" = c."{name}"' for name in table.key)
     old = "" if whole else " and is_old"
     touched = "" if whole else f" and exists (select from {source} u where {same})"
-    names = ", ".join(f"'{name}', \"{name}\"" for name in (restated.period, *cell))
+    names = ", ".join(f"'{restated.called.get(name, name)}', \"{name}\"" for name in (restated.period, *cell))
     # What a cell holds beside the rows that were touched is the same before and after.
     values = ", ".join(
         f'(\'{name}\', coalesce(whole."{name}", 0), coalesce(before."{name}", 0), coalesce(after."{name}", 0))'

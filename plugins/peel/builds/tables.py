@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -25,11 +25,13 @@ class Restated:
         period: the column that ends a figure's period.
         cell: the columns that name a figure within it.
         measures: the columns that are summed.
+        called: what readers know a column of the cell as, where that differs.
     """
 
     period: str
     cell: tuple[str, ...]
     measures: tuple[str, ...]
+    called: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ def columns_of(node: dict[str, Any]) -> tuple[TableColumn, ...]:
 
 
 def _restated(said: dict[str, Any] | None) -> Restated | None:
-    return Restated(said["period"], tuple(said["cell"]), tuple(said["measures"])) if said else None
+    if not said:
+        return None
+    return Restated(said["period"], tuple(said["cell"]), tuple(said["measures"]), dict(said.get("called", {})))
 
 
 def _column(column: dict[str, Any]) -> TableColumn:
