@@ -554,7 +554,7 @@ def _dbt(here: Settings, options: argparse.Namespace) -> int:
     from peel.builds import dbt
 
     run = subprocess.run(
-        [str(dbt.program(here)), *options.rest], env=dbt.environment(here), cwd=here.dbt_project, check=False
+        [*dbt.command(here), *options.rest], env=dbt.environment(here), cwd=here.dbt_project, check=False
     )
     return run.returncode
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +29,7 @@ def switched_build(settings: Settings) -> str:
 
 def run_dbt(settings: Settings, *arguments: str, **told: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(dbt.program(settings)), *arguments],
+        [*dbt.command(settings), *arguments],
         env=dbt.environment(settings) | told,
         cwd=settings.dbt_project,
         capture_output=True,
@@ -162,6 +165,41 @@ def test_what_stands_in_the_warehouse_is_what_the_manifest_says(london_night: Se
     assert stray == []
 
 
+def test_an_error_of_the_database_puts_no_value_into_what_dbt_writes(
+    night_copy: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "home" / "dbt_project"
+    left_out = shutil.ignore_patterns(".venv", "target", "logs", "*.egg-info")
+    shutil.copytree(night_copy.dbt_project, project, ignore=left_out)
+    monkeypatch.setenv("PEEL_DBT", str(night_copy.dbt_project / ".venv" / "bin" / "dbt"))
+    here = replace(night_copy, home=project.parent)
+    broken = {
+        "a_null": "select 'QQ123456C' as told, null::text as ethnicity_code",
+        "a_cast": "select ('QQ' || '123456C')::integer::text as told, 'W1' as ethnicity_code",
+        "a_name": "select no_such_column as told, 'W1' as ethnicity_code",
+    }
+    for name, sql in broken.items():
+        (project / "models" / "staging" / f"{name}.sql").write_text("{{ config(materialized='table') }}\n" + sql)
+    declared = "".join(
+        f"  - name: {name}\n    config: {{group: shared, contract: {{enforced: true}}, meta: {{each_row_is: one}}}}\n"
+        "    columns:\n      - {name: told, data_type: text}\n"
+        "      - {name: ethnicity_code, data_type: text, constraints: [{type: not_null}]}\n"
+        for name in broken
+    )
+    (project / "models" / "staging" / "broken.yml").write_text(f"version: 2\nmodels:\n{declared}")
+    log = night_copy.logs / "dbt" / "dbt.log"
+    log.unlink(missing_ok=True)
+    run = run_dbt(here, "run", "--select", *broken)
+    assert run.returncode == 1
+    results = night_copy.var / "dbt" / "by_hand" / "run_results.json"
+    written = {"terminal": run.stdout + run.stderr, "log": log.read_text(), "results": results.read_text()}
+    for where, text in written.items():
+        assert "SQLSTATE 23502, table a_null, column ethnicity_code" in text, where
+        assert "SQLSTATE 22P02" in text, where
+        assert re.search(r"SQLSTATE 42703.*no_such_column.*does not exist", text), where
+        assert "QQ123456C" not in text.replace(broken["a_null"], ""), where
+
+
 def test_dbt_is_given_its_own_password_and_no_other_secret(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PEEL_SECRET_HMAC_KEYS", "hush")
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "hush")
@@ -178,7 +216,7 @@ def test_dbt_is_given_its_own_password_and_no_other_secret(here: Settings, monke
 def test_models_built_again_by_hand_take_the_place_of_what_stood(night_copy: Settings) -> None:
     def build(*selected: str) -> None:
         subprocess.run(
-            [str(dbt.program(night_copy)), "--quiet", "run", "--select", *selected],
+            [*dbt.command(night_copy), "--quiet", "run", "--select", *selected],
             env=dbt.environment(night_copy, "nightly")
             | {"PEEL_BUSINESS_DATE": NIGHT, "PEEL_LAST_BUSINESS_DATE": "", "PEEL_REBUILD_ALL": "true"},
             cwd=night_copy.dbt_project,

@@ -132,7 +132,7 @@ def overlooked(settings: Settings) -> int:
     told = {"PEEL_BUSINESS_DATE": found[0], "PEEL_LAST_BUSINESS_DATE": found[0]}
     told |= {"PEEL_REBUILD_ALL": "false", "PEEL_HISTORY_STANDS": "false"}
     subprocess.run(
-        [str(dbt.program(settings)), "--quiet", "run", "--select", "+int_changed_person", "+int_changed_application"],
+        [*dbt.command(settings), "--quiet", "run", "--select", "+int_changed_person", "+int_changed_application"],
         env=dbt.environment(settings, "nightly") | told,
         cwd=settings.dbt_project,
         check=True,

@@ -33,8 +33,11 @@ if os.getppid() == parent:
 """Ties dbt to the life of this process: one that outlived a killed build would write into the next one's schema."""
 
 
-def program(settings: Settings) -> Path:
-    """Dbt's executable, in the environment beside its project or where ``PEEL_DBT`` says.
+def command(settings: Settings) -> list[str]:
+    """How dbt is started, in the environment beside its project or where ``PEEL_DBT`` says its executable is.
+
+    Its interpreter runs `dbt_project/terse_dbt.py`, so that errors of the database name no value; what has no
+    interpreter beside it is run as it is.
 
     Raises:
         ConfigurationError: that environment has not been made.
@@ -43,7 +46,8 @@ def program(settings: Settings) -> Path:
     path = Path(configured) if configured else settings.dbt_project / ".venv" / "bin" / "dbt"
     if not path.exists():
         raise ConfigurationError("dbt's environment has not been made.", do="Run `make run` once.")
-    return path
+    interpreter = path.with_name("python")
+    return [str(interpreter), str(settings.dbt_project / "terse_dbt.py")] if interpreter.exists() else [str(path)]
 
 
 def environment(settings: Settings, target: str = "by_hand") -> dict[str, str]:
@@ -110,7 +114,7 @@ def build(settings: Settings, build_id: str, told: Mapping[str, str]) -> None:
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
     run = subprocess.run(
-        [sys.executable, "-c", _TIED, str(os.getpid()), str(program(settings)), "--quiet", *arguments],
+        [sys.executable, "-c", _TIED, str(os.getpid()), *command(settings), "--quiet", *arguments],
         env=environment(settings, "nightly") | dict(told),
         cwd=settings.dbt_project,
         stdin=subprocess.DEVNULL,
@@ -146,7 +150,7 @@ def parse(settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="peel-dbt-") as folder:
         written = {"DBT_TARGET_PATH": folder, "DBT_LOG_PATH": folder}
         run = subprocess.run(
-            [str(program(settings)), "--quiet", "--warn-error", "parse", "--target", "readers"],
+            [*command(settings), "--quiet", "--warn-error", "parse", "--target", "readers"],
             env=_everywhere(settings) | nowhere | written,
             cwd=settings.dbt_project,
             stdin=subprocess.DEVNULL,
