@@ -129,14 +129,14 @@ RESIDENCE = {"residence_area", "residence_area_name"}
 
 
 def test_the_name_of_a_borough_says_of_which_kind_it_is() -> None:
-    kinds: dict[str, set[str]] = {"posting": set(), "residence": set(), "population": set()}
+    kinds: dict[str, set[str]] = {"posting": set(), "residence": set(), "home": set(), "population": set()}
     for name, (path, node) in described("models").items():
         if path.parent.name not in ("core", "mart"):
             continue
         columns = {column["name"] for column in node["columns"]}
-        placed = {column for column in columns if re.search("borough|residence", column)}
-        assert placed <= POSTING | RESIDENCE, name
-        found = {"posting": columns & POSTING, "residence": columns & RESIDENCE}
+        placed = {column for column in columns if re.search("borough|residence|home_(?!office)", column)}
+        assert placed <= POSTING | RESIDENCE | {"home_area"}, name
+        found = {"posting": columns & POSTING, "residence": columns & RESIDENCE, "home": columns & {"home_area"}}
         found["population"] = columns & {"area_code"} if node["config"]["group"] == "population" else set()
         held = [kind for kind, has in found.items() if has]
         assert len(held) <= 1, f"{name} holds boroughs of two kinds"
@@ -147,4 +147,5 @@ def test_the_name_of_a_borough_says_of_which_kind_it_is() -> None:
     groups = {name: node["config"]["group"] for name, (_, node) in described("models").items()}
     assert {groups[name] for name in kinds["posting"]} == {"workforce"}
     assert {groups[name] for name in kinds["residence"]} == {"recruitment"}
+    assert kinds["home"] == {"dim_person"}
     assert {"mart__population", "mart__population_within", "fct_population"} <= kinds["population"]
