@@ -1,7 +1,7 @@
--- A number made of everything the star says of an application comes from: the application and its outcomes at stages,
--- its candidate in every version, where they lived and who they are, its campaign and its source. One whose number
--- differs from that of the last switch has changed. What erased people have left is named too. Those alone
--- that may have changed, unless history was written anew.
+-- A number made of everything the star says of an application comes from: the application in every version, as its
+-- start may have been moved and moved back, and its outcomes at stages, its candidate in every version, where they lived
+-- and who they are, its campaign and its source. One whose number differs from that of the last switch has changed.
+-- What erased people have left is named too. Those alone that may have changed, unless history was written anew.
 with
 candidate_version as (
     select
@@ -19,12 +19,23 @@ candidate_version as (
     group by version.candidate_id
 ),
 
+application_version as (
+    select
+        application_id,
+        count(*) as versions
+    from {{ source('history', 'ats_application') }}
+    where
+        known_from <= {{ business_date() }}
+        and {{ of_touched('application', 'application_id') }}
+    group by application_id
+),
+
 marks as (
     select
         application.application_id,
         hashtextextended(
             concat_ws(
-                chr(31), application.mark, version.mark, candidate.person_key, campaign.process_version,
+                chr(31), application.mark, own_version.versions, version.mark, candidate.person_key, campaign.process_version,
                 source.source_category
             ),
             0
@@ -33,6 +44,7 @@ marks as (
         {{ marked('history', 'ats_application', [london_date('known.applied_ts')]) }}
     ) as application
     left join candidate_version as version on application.candidate_id = version.candidate_id
+    left join application_version as own_version on application.application_id = own_version.application_id
     left join {{ ref('int_candidate') }} as candidate on application.candidate_id = candidate.candidate_id
     left join {{ ref('dim_campaign') }} as campaign on application.campaign_id = campaign.campaign_id
     left join {{ ref('dim_source') }} as source on application.source_code = source.source_code
