@@ -69,8 +69,11 @@ changed as (
         day as valid_from,
         home_area,
         ethnicity_code,
-        lag(home_area) over (partition by person_key order by day) is distinct from home_area
-        or lag(ethnicity_code) over (partition by person_key order by day) is distinct from ethnicity_code as differs
+        coalesce(
+            lag(home_area) over (partition by person_key order by day) <> home_area
+            or lag(ethnicity_code) over (partition by person_key order by day) <> ethnicity_code,
+            true
+        ) as differs
     from standing
 )
 

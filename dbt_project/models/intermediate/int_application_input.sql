@@ -35,8 +35,8 @@ marks as (
         application.application_id,
         hashtextextended(
             concat_ws(
-                chr(31), application.mark, own_version.versions, version.mark, candidate.person_key, campaign.process_version,
-                source.source_category
+                chr(31), application.mark, own_version.versions, version.mark, candidate.person_key,
+                campaign.process_version, source.source_category
             ),
             0
         ) as mark
