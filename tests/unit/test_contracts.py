@@ -233,10 +233,20 @@ def test_an_unfit_word_of_the_language_is_refused_with_its_fault(
         contracts.contracts(_toys(tmp_path, toy=text.replace(*change, 1)))
 
 
-def test_mart_contracts_name_tables_that_dbt_builds() -> None:
-    models = set()
+def test_the_tables_readers_see_have_contracts_in_the_models_words() -> None:
+    models = {}
     for path in (HOME / "dbt_project" / "models").rglob("*.yml"):
-        models |= {model["name"] for model in (yaml.safe_load(path.read_text()) or {}).get("models", [])}
+        models |= {model["name"]: model for model in (yaml.safe_load(path.read_text()) or {}).get("models", [])}
+    switched = {name: (model["config"].get("meta") or {}).get("switch", {}) for name, model in models.items()}
+    seen = {name for name, switch in switched.items() if switch.get("kind") == "partition" and "internal" not in switch}
     suites = contracts.mart_suites(EXPECTATIONS)
-    assert suites
-    assert set(suites) <= models
+    assert seen <= set(suites) <= set(models)
+    for name, suite in suites.items():
+        model = models[name]
+        table = yaml.safe_load((EXPECTATIONS / "marts" / f"{name}.odcs.yaml").read_text())["schema"][0]
+        assert table["dataGranularityDescription"] == model["config"]["meta"]["each_row_is"], name
+        assert {entry["name"] for entry in table["properties"]} <= {column["name"] for column in model["columns"]}, name
+        keys = [one["columns"] for one in model.get("constraints", []) if one["type"] == "primary_key"]
+        key = [entry["name"] for entry in table["properties"] if entry.get("primaryKey")]
+        assert not key or [key] == keys, name
+        assert len({(rule.subject, rule.name) for rule in suite}) == len(suite), name

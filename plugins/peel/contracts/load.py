@@ -71,8 +71,8 @@ def mart_suites(folder: Path) -> dict[str, tuple[Rule, ...]]:
     """Read the suites of the tables readers see, from ``expectations/marts/``.
 
     Returns:
-        Rules by table: key, required columns and listed codes as the properties declare them, then
-        those the contract spells out. All refuse the build unless they say otherwise.
+        Rules by table: required columns and listed codes as the properties declare them, which refuse
+        the build, then those the contract spells out, which say whether they do.
 
     Raises:
         ContractError: a contract is unreadable or off the standard.
