@@ -83,13 +83,21 @@ def server() -> Iterator[Settings]:
     settings = Settings(HOME, folder / "var", folder / "var" / "sources", folder / "var" / "landing")
     try:
         postgres.up(settings, lambda _: None)
-        warehouse.bootstrap(settings)
-        # What tests write need not survive a power cut; tests that crash a server start one of their own.
-        owner = warehouse.parameters(settings, "owner")
-        with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
-            connection.execute("alter system set fsync = off")
-            connection.execute("alter system set synchronous_commit = off")
+        # What tests write need not survive a power cut; tests that crash a server start one of their own. Nor need its
+        # passwords be costly to guess: whoever connects, as dbt does for each model, derives a key from them.
+        with _maintenance(settings) as connection:
+            for setting in (
+                "fsync = off",
+                "synchronous_commit = off",
+                "full_page_writes = off",
+                "scram_iterations = 1",
+            ):
+                connection.execute(f"alter system set {setting}")
             connection.execute("select pg_reload_conf()")
+            connection.execute("set scram_iterations = 1")
+            password = warehouse.parameters(settings, "owner")["password"]
+            connection.pgconn.change_password(warehouse.OWNER.encode(), password.encode())
+        warehouse.bootstrap(settings)
         yield settings
     finally:
         postgres.remove(settings)
