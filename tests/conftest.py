@@ -35,7 +35,7 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 _numbers = itertools.count(1)
 _COPIED = f"night_{os.getpid()}"
-"""The database a night is run in, and that each copy of it is: under one name dbt need not parse the project again."""
+"""The database nights are run in, and that each copy of one is: under one name dbt need not parse the project again."""
 
 
 LONGEST = (
@@ -190,11 +190,7 @@ def london_night(server: Settings) -> Iterator[Settings]:
     with pytest.MonkeyPatch.context() as patch:
         point_environment_at(patch, settings)
         night.run_direct(dt.date.fromisoformat(NIGHT), lambda _: None)
-    with _maintenance(server) as connection:
-        connection.execute(f"alter database {_COPIED} rename to {_COPIED}_template")
-    owner = warehouse.parameters(server, "owner")
-    dsn = conninfo.make_conninfo(**{**owner, "dbname": f"{_COPIED}_template"})
-    settings = dataclasses.replace(settings, warehouse_dsn=dsn)
+    settings = keep(server, settings, f"{_COPIED}_template")
     yield settings
     drop_warehouse(server, settings)
     shutil.rmtree(folder, ignore_errors=True)
@@ -205,14 +201,29 @@ def night_copy(
     server: Settings, london_night: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
     """A copy of that night that a test may change."""
-    var = tmp_path / "var"
-    shutil.copytree(london_night.var, var, symlinks=True)
-    owner = warehouse.parameters(server, "owner")
+    settings = copy_night(server, london_night, tmp_path / "var")
+    point_environment_at(monkeypatch, settings)
+    yield settings
+    drop_warehouse(server, settings)
+
+
+def keep(server: Settings, settings: Settings, name: str) -> Settings:
+    """Put a warehouse in which a night was run aside under another name, to be copied by :func:`copy_night`."""
     with _maintenance(server) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (f"{_COPIED}_template",)
-        )
-        connection.execute(f"create database {_COPIED} template {_COPIED}_template")
+        connection.execute(f"alter database {_COPIED} rename to {name}")
+    owner = warehouse.parameters(server, "owner")
+    return dataclasses.replace(settings, warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": name}))
+
+
+def copy_night(server: Settings, kept: Settings, var: Path) -> Settings:
+    """A copy of a night that was kept, database and files."""
+    shutil.copytree(kept.var, var, symlinks=True)
+    owner = warehouse.parameters(server, "owner")
+    template = conninfo.conninfo_to_dict(kept.warehouse_dsn or "")["dbname"]
+    with _maintenance(server) as connection:
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (template,))
+        # Copied as files: the other strategy writes every page to the log first.
+        connection.execute(f"create database {_COPIED} template {template} strategy file_copy")
         connection.execute(f"revoke connect on database {_COPIED} from public")
     settings = Settings(
         HOME,
@@ -220,12 +231,10 @@ def night_copy(
         var / "sources",
         var / "landing",
         warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": _COPIED}),
-        scale=london_night.scale,
+        scale=kept.scale,
     )
     warehouse.bootstrap(settings)
-    point_environment_at(monkeypatch, settings)
-    yield settings
-    drop_warehouse(server, settings)
+    return settings
 
 
 def dump(settings: Settings, *schemas: str) -> dict[str, list[str]]:
