@@ -190,7 +190,7 @@ def london_night(server: Settings) -> Iterator[Settings]:
     with pytest.MonkeyPatch.context() as patch:
         point_environment_at(patch, settings)
         night.run_direct(dt.date.fromisoformat(NIGHT), lambda _: None)
-    settings = keep(server, settings, f"{_COPIED}_template")
+    settings = keep(server, settings, "template")
     yield settings
     drop_warehouse(server, settings)
     shutil.rmtree(folder, ignore_errors=True)
@@ -207,8 +207,9 @@ def night_copy(
     drop_warehouse(server, settings)
 
 
-def keep(server: Settings, settings: Settings, name: str) -> Settings:
+def keep(server: Settings, settings: Settings, what: str) -> Settings:
     """Put a warehouse in which a night was run aside under another name, to be copied by :func:`copy_night`."""
+    name = f"{_COPIED}_{what}"
     with _maintenance(server) as connection:
         connection.execute(f"alter database {_COPIED} rename to {name}")
     owner = warehouse.parameters(server, "owner")

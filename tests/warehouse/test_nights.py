@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 
 FIRST = dt.date.fromisoformat(NIGHT)
 Rows = list[dict[str, str]]
+Changes = dict[str, Callable[[Rows], None]]
 
 
 def day(number: int) -> dt.date:
@@ -45,7 +46,7 @@ def run(date: dt.date) -> list[str]:
     return told
 
 
-def redeliver(settings: Settings, date: dt.date, changes: dict[str, Callable[[Rows], None]] | None = None) -> None:
+def redeliver(settings: Settings, date: dt.date, changes: Changes | None = None) -> None:
     """Deliver HR's files of the first night again under another date, and an empty recruitment delta."""
     for feed in ("hr", "recruitment"):
         source = settings.sources / feed / NIGHT / "1"
@@ -116,6 +117,18 @@ def _officers(settings: Settings) -> list[str]:
             and row["rank_code"] == "CON"
         ]
     return [row["person_id"] for row in serving]
+
+
+def other_sex(settings: Settings) -> Changes:
+    """A change that has HR record another sex of an officer."""
+    officer = _officer(settings)
+
+    def correct(members: Rows) -> None:
+        for row in members:
+            if row["person_id"] == officer:
+                row["sex"] = "F" if row["sex"] == "M" else "M"
+
+    return {"hr_person": correct}
 
 
 def test_a_quarantined_officer_is_still_counted_and_marked_held(night_copy: Settings) -> None:
