@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
 import itertools
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -35,12 +35,36 @@ os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
 _numbers = itertools.count(1)
 _COPIED = f"night_{os.getpid()}"
-"""The database a night is run in, and that each copy of it is: under one name dbt need not parse the project again."""
+"""The database nights are run in, and that each copy of one is: under one name dbt need not parse the project again."""
+
+
+LONGEST = (
+    "warehouse/test_sixty_nights.py",
+    "warehouse/test_switch_back.py",
+    "warehouse/test_nights.py",
+    "warehouse/test_star_recruitment.py",
+    "warehouse/test_as_it_was.py",
+    "property/test_any_order.py",
+    "end_to_end/test_airflow_nights.py",
+    "warehouse/test_star_workforce.py",
+    "faults/test_build_kills.py",
+    "unit/test_truths.py",
+    "privacy/test_erasure_in_the_star.py",
+    "warehouse/test_desk.py",
+    "privacy/test_canaries.py",
+    "faults/test_kills.py",
+    "end_to_end/test_local_services.py",
+    "warehouse/test_dbt.py",
+    "warehouse/test_readers_during_a_switch.py",
+)
+"""Files that take longest, the longest first; files that are not here come after them, as they were collected."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the test that takes longest, so that nobody waits for it at the end."""
-    items.sort(key=lambda item: "test_sixty_nights" not in item.nodeid)
+    """Begin with the files that take longest, so that nobody waits for one of them at the end."""
+    tests = HOME / "tests"
+    places = {tests / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -59,13 +83,21 @@ def server() -> Iterator[Settings]:
     settings = Settings(HOME, folder / "var", folder / "var" / "sources", folder / "var" / "landing")
     try:
         postgres.up(settings, lambda _: None)
-        warehouse.bootstrap(settings)
-        # What tests write need not survive a power cut; tests that crash a server start one of their own.
-        owner = warehouse.parameters(settings, "owner")
-        with psycopg.connect(**{**owner, "dbname": "postgres"}, autocommit=True) as connection:
-            connection.execute("alter system set fsync = off")
-            connection.execute("alter system set synchronous_commit = off")
+        # What tests write need not survive a power cut; tests that crash a server start one of their own. Nor need its
+        # passwords be costly to guess: whoever connects, as dbt does for each model, derives a key from them.
+        with _maintenance(settings) as connection:
+            for setting in (
+                "fsync = off",
+                "synchronous_commit = off",
+                "full_page_writes = off",
+                "scram_iterations = 1",
+            ):
+                connection.execute(f"alter system set {setting}")
             connection.execute("select pg_reload_conf()")
+            connection.execute("set scram_iterations = 1")
+            password = warehouse.parameters(settings, "owner")["password"]
+            connection.pgconn.change_password(warehouse.OWNER.encode(), password.encode())
+        warehouse.bootstrap(settings)
         yield settings
     finally:
         postgres.remove(settings)
@@ -158,11 +190,7 @@ def london_night(server: Settings) -> Iterator[Settings]:
     with pytest.MonkeyPatch.context() as patch:
         point_environment_at(patch, settings)
         night.run_direct(dt.date.fromisoformat(NIGHT), lambda _: None)
-    with _maintenance(server) as connection:
-        connection.execute(f"alter database {_COPIED} rename to {_COPIED}_template")
-    owner = warehouse.parameters(server, "owner")
-    dsn = conninfo.make_conninfo(**{**owner, "dbname": f"{_COPIED}_template"})
-    settings = dataclasses.replace(settings, warehouse_dsn=dsn)
+    settings = keep(server, settings, "template")
     yield settings
     drop_warehouse(server, settings)
     shutil.rmtree(folder, ignore_errors=True)
@@ -173,14 +201,30 @@ def night_copy(
     server: Settings, london_night: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Settings]:
     """A copy of that night that a test may change."""
-    var = tmp_path / "var"
-    shutil.copytree(london_night.var, var, symlinks=True)
-    owner = warehouse.parameters(server, "owner")
+    settings = copy_night(server, london_night, tmp_path / "var")
+    point_environment_at(monkeypatch, settings)
+    yield settings
+    drop_warehouse(server, settings)
+
+
+def keep(server: Settings, settings: Settings, what: str) -> Settings:
+    """Put a warehouse in which a night was run aside under another name, to be copied by :func:`copy_night`."""
+    name = f"{_COPIED}_{what}"
     with _maintenance(server) as connection:
-        connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (f"{_COPIED}_template",)
-        )
-        connection.execute(f"create database {_COPIED} template {_COPIED}_template")
+        connection.execute(f"alter database {_COPIED} rename to {name}")
+    owner = warehouse.parameters(server, "owner")
+    return dataclasses.replace(settings, warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": name}))
+
+
+def copy_night(server: Settings, kept: Settings, var: Path) -> Settings:
+    """A copy of a night that was kept, database and files."""
+    shutil.copytree(kept.var, var, symlinks=True)
+    owner = warehouse.parameters(server, "owner")
+    template = conninfo.conninfo_to_dict(kept.warehouse_dsn or "")["dbname"]
+    with _maintenance(server) as connection:
+        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (template,))
+        # Copied as files: the other strategy writes every page to the log first.
+        connection.execute(f"create database {_COPIED} template {template} strategy file_copy")
         connection.execute(f"revoke connect on database {_COPIED} from public")
     settings = Settings(
         HOME,
@@ -188,12 +232,10 @@ def night_copy(
         var / "sources",
         var / "landing",
         warehouse_dsn=conninfo.make_conninfo(**{**owner, "dbname": _COPIED}),
-        scale=london_night.scale,
+        scale=kept.scale,
     )
     warehouse.bootstrap(settings)
-    point_environment_at(monkeypatch, settings)
-    yield settings
-    drop_warehouse(server, settings)
+    return settings
 
 
 def dump(settings: Settings, *schemas: str) -> dict[str, list[str]]:
@@ -209,19 +251,14 @@ def dump(settings: Settings, *schemas: str) -> dict[str, list[str]]:
         }
 
 
-def digest(settings: Settings, *schemas: str) -> dict[str, tuple[int, str]]:
-    """Lines and SHA-256 of the same dump, by table: for warehouses whose dump no memory holds."""
-    found: dict[str, tuple[int, str]] = {}
+def digest(settings: Settings, *schemas: str) -> dict[str, tuple[int, Decimal]]:
+    """How many rows each table of the same dump has, and the sum of their hashes: who compares need not fetch them."""
     with warehouse.connect(settings, "owner") as connection:
-        for name, table in _dumped(connection, schemas):
-            lines, hashed = 0, hashlib.sha256()
-            ordered = f'copy (select t::text collate "C" from {table} t order by 1) to stdout'
-            with connection.cursor().copy(ordered.encode()) as copied:
-                for part in copied:
-                    lines += bytes(part).count(b"\n")
-                    hashed.update(part)
-            found[name] = (lines, hashed.hexdigest())
-    return found
+        hashed = " union all ".join(
+            f"select '{name}', count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) from {table} t"
+            for name, table in _dumped(connection, schemas)
+        )
+        return {name: (rows, total) for name, rows, total in connection.execute(hashed.encode())}
 
 
 def _dumped(connection: psycopg.Connection, schemas: Iterable[str]) -> list[tuple[str, str]]:

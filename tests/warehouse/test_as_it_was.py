@@ -15,8 +15,8 @@ from peel.deliveries.decisions import Signed
 from peel.settings import Settings
 from peel.warehouse import connect, parameters
 from tests.conftest import HOME, NIGHT
-from tests.warehouse.test_nights import FIRST, Rows, _officer, day, redeliver, run
-from tests.warehouse.test_switch_back import WHO, Changes, other_sex
+from tests.warehouse.test_nights import FIRST, Changes, Rows, _officer, day, other_sex, redeliver, run
+from tests.warehouse.test_switch_back import WHO
 
 pytestmark = pytest.mark.slow
 
@@ -171,59 +171,61 @@ def test_no_table_that_is_kept_for_good_has_a_column_of_persons(london_night: Se
     assert (found, tables) == ([], [(name,) for name in sorted(KEPT)])
 
 
-def test_each_night_is_had_again_as_it_was_known_and_as_readers_saw_it(night_copy: Settings) -> None:
-    ends = {FEBRUARY: FEBRUARY, JUNE: JUNE}
-    seen = {build_id(night_copy): shown(night_copy)}
-    known = {FIRST: {end: star(night_copy, month) for end, month in {**ends, FIRST: dt.date(2026, 3, 31)}.items()}}
-    sex = other_sex(night_copy)
-    for number, changes in ((1, sex), (2, sex | _spoilt(night_copy)), (3, None)):
-        seen |= [night(night_copy, number, changes)]
-        days = {**ends, day(number): dt.date(2026, 3, 31)}
-        known[day(number)] = {end: star(night_copy, month) for end, month in days.items()}
+def test_each_night_is_had_again_as_it_was_known_and_as_readers_saw_it(
+    london_night: Settings, corrected_copy: Settings
+) -> None:
+    def counted(settings: Settings, date: dt.date) -> dict[dt.date, Cells]:
+        days = {FEBRUARY: FEBRUARY, JUNE: JUNE, date: dt.date(2026, 3, 31)}
+        return {end: star(settings, month) for end, month in days.items()}
+
+    seen = {build_id(one): shown(one) for one in (london_night, corrected_copy)}
+    known = {FIRST: counted(london_night, FIRST), day(1): counted(corrected_copy, day(1))}
+    for number, changes in ((2, other_sex(corrected_copy) | _spoilt(corrected_copy)), (3, None)):
+        seen |= [night(corrected_copy, number, changes)]
+        known[day(number)] = counted(corrected_copy, day(number))
     assert known[FIRST][JUNE] != known[day(1)][JUNE]
     assert [sum(cell[15] for cell in known[day(n)][day(n)]) for n in (1, 2, 3)] == [0, 1, 0]
-    for known_on, counted in known.items():
-        for as_at, cells in counted.items():
-            assert as_known(night_copy, as_at, known_on) == cells, (as_at, known_on)
+    for known_on, stars in known.items():
+        for as_at, cells in stars.items():
+            assert as_known(corrected_copy, as_at, known_on) == cells, (as_at, known_on)
     assert len(seen) == 4
     for build, tables in seen.items():
-        assert as_of(night_copy, build) == tables, build
-    for example in _examples(build_id(night_copy)):
-        assert ask(night_copy, example), example
+        assert as_of(corrected_copy, build) == tables, build
+    for example in _examples(build_id(corrected_copy)):
+        assert ask(corrected_copy, example), example
     # A night costs what it changes: an officer's cells of some sixteen years, there and back.
     ((gone, whole),) = ask(
-        night_copy,
+        corrected_copy,
         "select (select count(*) from past.workforce_month where seen_until is not null),"
         " (select count(*) from core.workforce_month)",
         "owner",
     )
     assert 0 < gone < whole / 10
-    switches = ask(night_copy, "select switch_id, business_date, is_taken_back from mart.switch order by 1", "bi")
+    switches = ask(corrected_copy, "select switch_id, business_date, is_taken_back from mart.switch order by 1", "bi")
     assert [row[1:] for row in switches] == [(day(number), False) for number in range(4)]
     ((first,),) = ask(
-        night_copy,
+        corrected_copy,
         "select count(*) from mart.workforce_month_as_seen where seen_from = 1 and seen_until is null",
         "bi",
     )
     assert 0 < first < whole
 
 
-def test_a_switch_that_was_taken_back_is_had_again_too(night_copy: Settings) -> None:
-    change = other_sex(night_copy)
-    seen = {build_id(night_copy): shown(night_copy)}
-    seen |= [night(night_copy, 1, change)]
-    doubted, tables = night(night_copy, 2, change | _spoilt(night_copy))
+def test_a_switch_that_was_taken_back_is_had_again_too(london_night: Settings, corrected_copy: Settings) -> None:
+    change = other_sex(corrected_copy)
+    seen = {build_id(one): shown(one) for one in (london_night, corrected_copy)}
+    doubted, tables = night(corrected_copy, 2, change | _spoilt(corrected_copy))
     seen[doubted] = tables
-    switch_back(night_copy, WHO)
-    assert build_id(night_copy) != doubted
+    switch_back(corrected_copy, WHO)
+    assert build_id(corrected_copy) != doubted
     for build, tables in seen.items():
-        assert as_of(night_copy, build) == tables, build
-    switch_back(night_copy, WHO)
-    lift_hold(night_copy, WHO)
-    seen |= [night(night_copy, 3, change)]
+        assert as_of(corrected_copy, build) == tables, build
+    switch_back(corrected_copy, WHO)
+    lift_hold(corrected_copy, WHO)
+    seen |= [night(corrected_copy, 3, change)]
     for build, tables in seen.items():
-        assert as_of(night_copy, build) == tables, build
-    assert ask(night_copy, "select is_taken_back from mart.switch order by switch_id", "bi") == [
+        assert as_of(corrected_copy, build) == tables, build
+    assert ask(corrected_copy, "select is_taken_back from mart.switch order by switch_id", "bi") == [
         (False,), (False,), (False,), (True,), (True,), (False,),
     ]  # fmt: skip
 

@@ -35,9 +35,9 @@ def gate_build(settings: Settings, build_id: str) -> dict[str, int]:
             raise PeelError("the build is not finished.", rule="build_built", do="Build again.")
         connection.execute("delete from audit.build_gate_result where build_id = %s", (build_id,))
         missing = _missing_keys(connection, tables(manifest))
-        for table, rule, column in missing:
-            _record(connection, build_id, table, column, rule, "critical", None, 1)
-        failed = [f"{table}.{column}: {rule}" for table, rule, column in missing]
+        for table, key, column in missing:
+            _record(connection, build_id, table, column, key, "critical", None, 1)
+        failed = [f"{table}.{column}: {key}" for table, key, column in missing]
         passed = 0
         url = dsn(settings, "transform", "postgresql+psycopg2")
         never_empty = _never_empty(connection)
