@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from peel.builds.gate import gate_build
 from peel.builds.switch import switch
 from peel.local import postgres
 from peel.settings import Settings
-from peel.warehouse import connect, parameters
+from peel.warehouse import parameters
 from tests.warehouse.test_nights import Rows, day, redeliver, rows
 from tests.warehouse.test_sixty_nights import take_in
 
@@ -54,7 +56,7 @@ def test_readers_see_the_old_night_or_the_new_one_whole(night_copy: Settings, tm
     script = tmp_path / "reads.sql"
     script.write_text(READS, "utf-8")
     p = parameters(night_copy, "bi")
-    command = [str(postgres.programs() / "pgbench"), "--no-vacuum", "--file", str(script), "--time", "45"]
+    command = [str(postgres.programs() / "pgbench"), "--no-vacuum", "--file", str(script), "--time", "120"]
     command += ["--client", str(CLIENTS), "--jobs", "1", "-D", f"old={old}", "-D", f"new={new}"]
     command += ["--log", "--log-prefix", str(tmp_path / "log"), "--exit-on-abort"]
     clients = subprocess.Popen(
@@ -71,11 +73,12 @@ def test_readers_see_the_old_night_or_the_new_one_whole(night_copy: Settings, tm
         text=True,
     )
     try:
-        with connect(night_copy, "owner") as connection:
-            connection.execute("select pg_sleep(4)")
+        time.sleep(4)
         assert clients.poll() is None, clients.stdout.read() if clients.stdout else ""
         switched = switch(night_copy, build_id)
+        time.sleep(4)
         assert clients.poll() is None, "the readers were there before the switch and after it"
+        clients.send_signal(signal.SIGALRM)  # as when their time is up: each ends what it is reading
         told, _ = clients.communicate(timeout=90)
     finally:
         clients.kill()
