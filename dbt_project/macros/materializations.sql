@@ -41,11 +41,12 @@
 
 {#
   What an earlier run by hand left under a model's name goes, and what depends on it: that is built after it. In a
-  transaction of its own, or two models could wait for each other's.
+  transaction of its own and one model at a time, or two could wait for each other's: facts refer to several dimensions.
 #}
 {% macro clear_the_way() -%}
     {%- set standing = load_cached_relation(this) -%}
     {%- if standing is not none -%}
+        {%- call statement('alone') -%} select pg_advisory_xact_lock(hashtext('peel clears the way')) {%- endcall -%}
         {%- do adapter.drop_relation(standing) -%}
         {%- call statement('cleared', auto_begin=False) -%} commit {%- endcall -%}
     {%- endif -%}
