@@ -48,7 +48,7 @@ def test_every_command_of_the_runbooks_is_one_that_peel_knows() -> None:
     parser = cli._parser()
     for line in lines:
         options, rest = parser.parse_known_args(shlex.split(line)[1:])
-        assert rest == [], line
+        assert rest == [] or options.run is cli._sql, line  # the rest is psql's
         assert callable(options.run), line
 
 
