@@ -226,15 +226,16 @@ def test_a_reason_and_a_posting_that_are_put_right_are_told_in_their_cells(night
         if row["event_date"].startswith("2025-1") and (row["event_type"], row["leaving_reason_code"]) == resigned
     )
     units = {row["org_unit_id"]: row for row in read(night_copy, "hr", "hr_org_unit") if row["org_type"] == "BCU"}
-    ealing, newham = (next(n for n, row in units.items() if row["bcu_code"] == code) for code in ("WA", "NE"))
     posted = next(
         row
         for row in read(night_copy, "hr", "hr_assignment")
-        if row["org_unit_id"] == ealing
+        if row["org_unit_id"] in units
         and row["effective_end_date"] == "4712-12-31"
-        and row["effective_start_date"] < "2025-06-01"
+        and "2020-01-01" < row["effective_start_date"] < "2025-06-01"
         and (row["workforce_group"], row["assignment_status"]) == ("OFF", "ACTIVE")
     )
+    former = units[posted["org_unit_id"]]["bcu_code"]
+    unit, latter = next((unit, row["bcu_code"]) for unit, row in units.items() if row["bcu_code"] not in ("", former))
 
     def reason(members: Rows) -> None:
         (row,) = [row for row in members if row["event_id"] == left["event_id"]]
@@ -242,7 +243,7 @@ def test_a_reason_and_a_posting_that_are_put_right_are_told_in_their_cells(night
 
     def posting(members: Rows) -> None:
         (row,) = [row for row in members if row == posted]
-        row["org_unit_id"] = newham
+        row |= {"org_unit_id": unit, "position_id": ""}
 
     redeliver(night_copy, day(1), {"hr_service_event": reason, "hr_assignment": posting})
     run(day(1))
@@ -256,12 +257,12 @@ def test_a_reason_and_a_posting_that_are_put_right_are_told_in_their_cells(night
     moved = rows(
         night_copy,
         "select cell ->> 'posting_bcu_code', count(*), sum(change)::integer from mart.restatement"
-        " where table_name = 'workforce_month' and measure = 'headcount' group by 1 order by 1",
+        " where table_name = 'workforce_month' and measure = 'headcount' group by 1 order by 3",
     )
-    assert [code for code, *_ in moved] == ["NE", "WA"]
-    (_, cells, came), (_, *others) = moved
-    assert others == [cells, -came]
-    assert cells == came > 8
+    assert [code for code, *_ in moved] == [former, latter]
+    ((_, cells, went), (_, *others)) = moved
+    assert others == [cells, -went]
+    assert cells == -went > 8
 
 
 def test_the_draft_follows_readers_back(night_copy: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
