@@ -122,16 +122,17 @@ def _record_sql(
 ) -> str | None:
     """SQL that compares a table before and after a switch, cell by cell; none where nothing can be compared."""
     source = source_of(table.name, switch_id)
-    there = {
-        row[0]
-        for row in connection.execute(
-            "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped",
-            (source,),
-        )
-    }
-    cell = [name for name in restated.cell if name in there]
-    measures = [name for name in restated.measures if name in there]
-    if restated.period not in there or not measures:
+    was = connection.execute(
+        "select o.attname, o.atttypid = c.atttypid, t.typcategory = 'N' from pg_attribute o"
+        " join pg_attribute c on c.attrelid = %s::regclass and c.attname = o.attname and not c.attisdropped"
+        " join pg_type t on t.oid = o.atttypid where o.attrelid = %s::regclass and o.attnum > 0 and not o.attisdropped",
+        (f'core."{table.name}"', source),
+    ).fetchall()
+    # What a column meant under another type is not held against what it means now.
+    alike, numbers = {name for name, same, _ in was if same}, {name for name, _, number in was if number}
+    cell = [name for name in restated.cell if name in alike]
+    measures = [name for name in restated.measures if name in numbers]
+    if restated.period not in alike or not measures:
         return None
     by = ", ".join(f'"{name}"' for name in (restated.period, *cell))
     sums = ", ".join(f'sum("{name}") as "{name}"' for name in measures)
