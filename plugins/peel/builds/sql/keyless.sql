@@ -102,15 +102,15 @@ ranked as (
         *,
         row_number() over (
             partition by person_key, workforce_group, applied_month_end
-            order by is_theirs, applied_on desc, application_id desc
+            order by is_theirs asc, applied_on desc, application_id desc
         ) = 1 as counts_in_month,
         row_number() over (
             partition by person_key, workforce_group, applied_month_end, entry_route
-            order by is_theirs, applied_on desc, application_id desc
+            order by is_theirs asc, applied_on desc, application_id desc
         ) = 1 as counts_in_route_month,
         row_number() over (
             partition by person_key, workforce_group, date_trunc('year', applied_on - interval '3 months')
-            order by is_theirs, applied_on desc, application_id desc
+            order by is_theirs asc, applied_on desc, application_id desc
         ) = 1 as counts_in_year
     from applied
 ),
