@@ -187,7 +187,7 @@ def _start_up(settings: Settings) -> float:
     """Seconds dbt takes to start and to read a project it has parsed before."""
     start = time.perf_counter()
     subprocess.run(
-        [str(dbt.program(settings)), "--quiet", "ls", "--resource-type", "model"],
+        [*dbt.command(settings), "--quiet", "ls", "--resource-type", "model"],
         env=dbt.environment(settings, "nightly"),
         cwd=settings.dbt_project,
         stdout=subprocess.DEVNULL,
